@@ -1,0 +1,40 @@
+"""Lines for the person at the screen: messages and progress bars, all on stderr, silenced by `--quiet`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Silence `say` and `progress` (never `warn`) for the rest of the process."""
+    global _quiet
+    _quiet = quiet
+
+
+def say(text: str) -> None:
+    """Print one line of information on stderr."""
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one warning on stderr, `--quiet` or not."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def progress(items: Iterable[T], total: int | None = None, what: str = "", unit: str = "it") -> Iterator[T]:
+    """Yield `items` behind a tqdm bar on stderr; the bar appears only after half a second and only on a terminal."""
+    if _quiet or not sys.stderr.isatty():
+        yield from items
+        return
+    from tqdm import tqdm
+
+    yield from tqdm(
+        items, total=total, desc=what, unit=unit, file=sys.stderr, delay=0.5, leave=False, dynamic_ncols=True
+    )

@@ -1,0 +1,82 @@
+"""Where an image's pixels lie in the network's input, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODES = ("resize", "stretch")
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """One image's way into the network's input; all sizes in pixels.
+
+    Attributes:
+        width, height: the image's own size after EXIF orientation.
+        net_width, net_height: the network's input size.
+        inner_width, inner_height: size of the resized image inside the input.
+        left, top: where the resized image begins; the rest of the input is padding.
+    """
+
+    width: int
+    height: int
+    net_width: int
+    net_height: int
+    inner_width: int
+    inner_height: int
+    left: int = 0
+    top: int = 0
+
+    @classmethod
+    def fit(cls, width: int, height: int, net_height: int, net_width: int, mode: str = "resize") -> Geometry:
+        """Fit an image into the network's input.
+
+        Args:
+            mode: `resize` keeps the aspect ratio and pads around the centre; `stretch` fills the input.
+        """
+        if mode == "stretch":
+            return cls(width, height, net_width, net_height, net_width, net_height)
+        scale = min(net_width / width, net_height / height)
+        inner_width = min(net_width, max(1, round(width * scale)))
+        inner_height = min(net_height, max(1, round(height * scale)))
+        left, top = (net_width - inner_width) // 2, (net_height - inner_height) // 2
+        return cls(width, height, net_width, net_height, inner_width, inner_height, left, top)
+
+    @property
+    def scale_x(self) -> float:
+        """Network pixels per image pixel, horizontally."""
+        return self.inner_width / self.width
+
+    @property
+    def scale_y(self) -> float:
+        """Network pixels per image pixel, vertically."""
+        return self.inner_height / self.height
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the network's input that hold the image."""
+        return slice(self.top, self.top + self.inner_height), slice(self.left, self.left + self.inner_width)
+
+    def to_network(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Box `xyxy` from image pixels to network pixels."""
+        x1, y1, x2, y2 = box
+        return (
+            x1 * self.scale_x + self.left,
+            y1 * self.scale_y + self.top,
+            x2 * self.scale_x + self.left,
+            y2 * self.scale_y + self.top,
+        )
+
+    def to_image(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Box `xyxy` from network pixels to image pixels, clipped to the image."""
+        x1, y1, x2, y2 = box
+
+        def clip(value: float, limit: int) -> float:
+            return min(max(value, 0.0), float(limit))
+
+        return (
+            clip((x1 - self.left) / self.scale_x, self.width),
+            clip((y1 - self.top) / self.scale_y, self.height),
+            clip((x2 - self.left) / self.scale_x, self.width),
+            clip((y2 - self.top) / self.scale_y, self.height),
+        )

@@ -1,0 +1,1 @@
+"""The on-disk dataset: its types, reading and writing, splits, statistics."""

@@ -1,0 +1,127 @@
+"""Named lists of samples: seeded, stratified splits that cut no group and part no two equal images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from defectctl.dataset.types import Sample, Split
+
+PARTS = ("train", "val", "test")
+VALIDATION_SHARE = 0.1
+"""Share of the training part that becomes the validation part of an official split without one."""
+
+
+def split_fingerprint(parts: dict[str, list[str]]) -> str:
+    """SHA-256 over the parts' names and their ids; the order of parts and ids does not matter."""
+    ordered = {part: sorted(ids) for part, ids in parts.items()}
+    return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
+
+
+def random_split(
+    samples: Iterable[Sample],
+    strata: dict[str, str],
+    seed: int,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    name: str = "random",
+) -> Split:
+    """Split into train, val and test, each class in equal shares as far as groups allow.
+
+    Args:
+        strata: sample id -> what is to be spread evenly, e.g. the classes present in it.
+        seed: decides which samples go where, together with the ids (not with their order).
+        fractions: shares of train, val and test; they sum to 1.
+    """
+    parts = _distribute(list(samples), strata, seed, dict(zip(PARTS, fractions, strict=True)))
+    return Split(name, "random_split", seed, parts, split_fingerprint(parts))
+
+
+def official_split(parts: dict[str, list[str]], samples: Iterable[Sample], strata: dict[str, str], seed: int) -> Split:
+    """Keep the parts that the source states; a missing validation part takes a tenth of training.
+
+    Args:
+        parts: part name -> ids, as stated by the source; `train` must be among them.
+        samples, strata, seed: as in `random_split`, for the choice of the validation part.
+    """
+    result = {part: sorted(ids) for part, ids in parts.items() if ids}
+    maker = "official"
+    if "val" not in result:
+        chosen = set(result["train"])
+        training = [sample for sample in samples if sample.id in chosen]
+        shares = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
+        result.update(_distribute(training, strata, seed, shares))
+        maker = f"official, val is {VALIDATION_SHARE:.0%} of train"
+    ordered = {part: result[part] for part in (*PARTS, *sorted(result)) if part in result}
+    return Split("official", maker, seed if maker != "official" else None, ordered, split_fingerprint(ordered))
+
+
+def clusters(samples: Iterable[Sample]) -> list[list[str]]:
+    """Ids that must stay together: same `group`, or byte-identical images, directly or through others."""
+    parent: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for sample in samples:
+        keys = ["id " + sample.id, "sha " + sample.sha256]
+        if sample.group is not None:
+            keys.append("group " + sample.group)
+        for key in keys:
+            parent.setdefault(key, key)
+        for key in keys[1:]:
+            parent[find(key)] = find(keys[0])
+    members = defaultdict(list)
+    for key in parent:
+        if key.startswith("id "):
+            members[find(key)].append(key[3:])
+    return sorted(sorted(ids) for ids in members.values())
+
+
+def _distribute(
+    samples: list[Sample], strata: dict[str, str], seed: int, shares: dict[str, float]
+) -> dict[str, list[str]]:
+    """Deal clusters out, stratum by stratum, each to the part that is furthest behind its share of the whole."""
+    by_stratum = defaultdict(list)
+    for cluster in clusters(samples):
+        by_stratum[_stratum(cluster, strata)].append(cluster)
+    parts: dict[str, list[list[str]]] = {part: [] for part in shares}
+    filled = dict.fromkeys(shares, 0)
+    dealt = 0
+    first = next(iter(shares))
+    for stratum in sorted(by_stratum, key=lambda name: (len(by_stratum[name]), name)):
+        group = sorted(by_stratum[stratum], key=lambda cluster: _draw(seed, cluster[0]))
+        for position, cluster in enumerate(group):
+            dealt += len(cluster)
+            part = max(shares, key=lambda part: shares[part] * dealt - filled[part])
+            # A class seen in several places must be seen in training.
+            if position == 0 and len(group) > 1:
+                part = first
+            parts[part].append(cluster)
+            filled[part] += len(cluster)
+    _fill_empty(parts)
+    return {part: sorted(i for cluster in chosen for i in cluster) for part, chosen in parts.items()}
+
+
+def _stratum(cluster: list[str], strata: dict[str, str]) -> str:
+    count = Counter(strata.get(sample_id, "") for sample_id in cluster)
+    return min(count, key=lambda name: (-count[name], name))
+
+
+def _draw(seed: int, sample_id: str) -> bytes:
+    """A random key that depends on the seed and the id alone, so that the samples' order cannot matter."""
+    return hashlib.sha256(f"{seed} {sample_id}".encode()).digest()
+
+
+def _fill_empty(parts: dict[str, list[list[str]]]) -> None:
+    """Give every empty part the smallest cluster of the part with most clusters, as long as that has one to spare."""
+    for part in parts:
+        donor = max(parts, key=lambda name: len(parts[name]))
+        if not parts[part] and len(parts[donor]) > 1:
+            smallest = min(parts[donor], key=lambda cluster: (len(cluster), cluster))
+            parts[donor].remove(smallest)
+            parts[part].append(smallest)

@@ -1,0 +1,142 @@
+"""The words of the on-disk dataset: Sample, Object, Known, Source, Split, Dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from defectctl.imaging.pixel_rule import PixelRule
+
+UNKNOWN = 255
+"""Mask value of a pixel whose class nobody knows; losses and metrics leave it out."""
+
+MAX_CLASSES = 254
+"""Defect classes that fit beside background (0) and unknown (255) in a uint8 mask."""
+
+Box = tuple[float, float, float, float]
+"""`(x1, y1, x2, y2)` in float pixel edges from 0, half-open, after EXIF orientation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a sample's labels speak of. A class outside is neither present nor absent.
+
+    Attributes:
+        mask: class indices (1..K) for which the mask speaks; background in it means "none of these".
+        boxes: class indices for which the boxes are complete.
+        image: whether it is known if the part is good or defective.
+    """
+
+    mask: tuple[int, ...] = ()
+    boxes: tuple[int, ...] = ()
+    image: bool = False
+
+
+@dataclass(slots=True)
+class Object:
+    """One labelled defect: class index (1..K), box, and whether it is a crowd region (left out of box scores)."""
+
+    label: int
+    box: Box
+    crowd: bool = False
+
+
+@dataclass(slots=True)
+class Sample:
+    """One image on disk and all that is known of it.
+
+    Attributes:
+        id: the image's path below its source with extension, POSIX, unique when case is folded.
+        image: path of the image relative to the dataset's root, POSIX.
+        width, height: pixels after EXIF orientation.
+        sha256: hash of the image file's bytes.
+        source: name of the `Source` it came from.
+        mask: path of the mask relative to the root, or None (a good part, or no mask known: see `known`).
+        mask_sha256: hash of the mask file's bytes, or None.
+        objects: labelled objects; empty where none are known or where the mask's components are the objects.
+        label: image label where that is all there is: "good", "defective", or a class name; else None.
+        group: parts that must stay on one side of every split share it; None stands alone.
+        known: overrides the source's `known` where it differs, else None.
+    """
+
+    id: str
+    image: str
+    width: int
+    height: int
+    sha256: str
+    source: str
+    mask: str | None = None
+    mask_sha256: str | None = None
+    objects: list[Object] = field(default_factory=list)
+    label: str | None = None
+    group: str | None = None
+    known: Known | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One raw folder that went into the dataset: the recognised format, the default `known`, the pixel rule."""
+
+    name: str
+    format: str
+    known: Known
+    pixels: PixelRule = PixelRule()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """A defect class: its name and the RGB colour (0..255) that palettes and overlays give it."""
+
+    name: str
+    colour: tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class Split:
+    """Named lists of sample ids, e.g. parts `train`, `val`, `test`; ids in no part are unused."""
+
+    name: str
+    maker: str
+    seed: int | None
+    parts: dict[str, list[str]]
+    fingerprint: str = ""
+
+
+@dataclass(slots=True)
+class Dataset:
+    """A checked dataset on disk, as `dataset.yaml` and `samples.jsonl` describe it.
+
+    `classes[0]` is defect class 1; background (0) is not listed.
+    """
+
+    root: Path
+    name: str
+    classes: list[ClassInfo]
+    samples: list[Sample]
+    sources: dict[str, Source]
+    fingerprint: str
+    splits: list[str]
+    default_split: str
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the defect classes, index 1 first."""
+        return [c.name for c in self.classes]
+
+    def known(self, sample: Sample) -> Known:
+        """What is known of `sample`: its own statement, else its source's."""
+        return sample.known or self.sources[sample.source].known
+
+    def image_path(self, sample: Sample) -> Path:
+        """Absolute path of the sample's image."""
+        return self.root / sample.image
+
+    def mask_path(self, sample: Sample) -> Path | None:
+        """Absolute path of the sample's mask, or None."""
+        return self.root / sample.mask if sample.mask else None
+
+    def pixel_rule(self, sample: Sample) -> PixelRule:
+        """The rule by which the sample's stored pixels become 8- or 16-bit full-scale values."""
+        return self.sources[sample.source].pixels

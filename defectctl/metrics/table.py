@@ -1,0 +1,179 @@
+"""The table that evaluation yields: one row per image with pixel counts, score and histograms."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from defectctl.errors import InputError
+from defectctl.fileio import atomic_path
+
+TABLE_FORMAT = 1
+
+
+@dataclass(slots=True)
+class ImageTable:
+    """N images scored against their truth; K defect classes, background is 0.
+
+    Which pixels count is said in `count_image`, whose numbers every maker of a table must reproduce.
+
+    Attributes:
+        ids: N sample ids.
+        classes: K names, index 1 first.
+        confusion: `(N, 1+K, 1+K)` int64 pixels, `[image, truth, prediction]`.
+        unknown: `(N,)` int64 pixels left out of `confusion`.
+        score: `(N,)` float64, image score in 0..1; 0 exactly where no predicted defect survives.
+        defective: `(N,)` int8, the truth of the part: 1 defective, 0 good, -1 unknown.
+        known: `(N, 1+K)` bool, classes for which the mask speaks; column 0 where it speaks for any class.
+        positives: `(N, 256)` int64, histogram of the defect byte (`round(255 * (1 - P(background)))`) over the
+            counted pixels of a true defect.
+        negatives: `(N, 256)` int64, the same over counted true background.
+    """
+
+    ids: list[str]
+    classes: list[str]
+    confusion: np.ndarray
+    unknown: np.ndarray
+    score: np.ndarray
+    defective: np.ndarray
+    known: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+
+    def __post_init__(self) -> None:
+        rows, side = len(self.ids), 1 + len(self.classes)
+        shapes = {
+            "confusion": (rows, side, side),
+            "unknown": (rows,),
+            "score": (rows,),
+            "defective": (rows,),
+            "known": (rows, side),
+            "positives": (rows, 256),
+            "negatives": (rows, 256),
+        }
+        for name, shape in shapes.items():
+            value = np.asarray(getattr(self, name), dtype=COLUMNS[name])
+            if value.shape != shape:
+                raise ValueError(f"column '{name}' has shape {value.shape}, expected {shape}")
+            setattr(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> ImageTable:
+        """The rows with these numbers (or where this `(N,)` bool array is true), in the order given."""
+        numbers = np.arange(len(self))[np.asarray(rows, dtype=None if len(rows) else np.int64)]
+        return ImageTable([self.ids[i] for i in numbers], self.classes, *(getattr(self, c)[numbers] for c in COLUMNS))
+
+    def save(self, path: Path) -> None:
+        """Write the table as a compressed `.npz` without pickle, atomically."""
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.savez_compressed(
+                handle, format=np.int64(TABLE_FORMAT), ids=_text(self.ids), classes=_text(self.classes), **columns
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> ImageTable:
+        """Read a table written by `save`.
+
+        Raises:
+            InputError: the file is missing, damaged, or of a newer format.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if int(stored["format"]) > TABLE_FORMAT:
+                    raise InputError(f"table '{path}' was written by a newer defectctl; update defectctl to read it")
+                columns = [stored[name] for name in COLUMNS]
+                return cls([str(i) for i in stored["ids"]], [str(c) for c in stored["classes"]], *columns)
+        except OSError as error:
+            raise InputError(f"table '{path}' cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"'{path}' is not a table of defectctl, or it is damaged: evaluate again") from error
+
+
+COLUMNS: dict[str, type] = {
+    "confusion": np.int64,
+    "unknown": np.int64,
+    "score": np.float64,
+    "defective": np.int8,
+    "known": np.bool_,
+    "positives": np.int64,
+    "negatives": np.int64,
+}
+"""Array columns of `ImageTable` in the order of its fields, with their types."""
+
+assert [f.name for f in fields(ImageTable)][2:] == list(COLUMNS)
+
+
+def _text(values: list[str]) -> np.ndarray:
+    return np.array(values, dtype=np.str_) if values else np.zeros(0, dtype="<U1")
+
+
+def join(tables: Sequence[ImageTable]) -> ImageTable:
+    """Put the rows of several tables (folds, ranks) into one, sorted by id.
+
+    Raises:
+        InputError: there is no table, the classes differ, or an image is in two of them.
+    """
+    if not tables:
+        raise InputError("there is no table to join")
+    first = tables[0]
+    for other in tables[1:]:
+        if other.classes != first.classes:
+            raise InputError(f"tables with different classes cannot be joined: {first.classes} and {other.classes}")
+    ids = [i for table in tables for i in table.ids]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    for left, right in pairwise(order):
+        if ids[left] == ids[right]:
+            raise InputError(f"image '{ids[left]}' is in more than one of the tables to be joined")
+    columns = (np.concatenate([getattr(table, name) for table in tables])[order] for name in COLUMNS)
+    return ImageTable([ids[i] for i in order], list(first.classes), *columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounts:
+    """The pixel columns of one row of `ImageTable`."""
+
+    confusion: np.ndarray
+    unknown: int
+    positives: np.ndarray
+    negatives: np.ndarray
+
+
+def count_image(
+    truth: np.ndarray | None, prediction: np.ndarray, known: np.ndarray, defect: np.ndarray | None = None
+) -> ImageCounts:
+    """Count one image's pixels; this is the definition that faster counts on a device are held to.
+
+    Left out of everything, and counted as unknown, are: pixels without a truth (`truth` is None, 255, or a class for
+    which the mask does not speak), and true background predicted as a class for which the mask does not speak, since
+    "none of the known classes" does not deny it. Where the truth is a known class the pixel counts whatever was
+    predicted, for a pixel has one class.
+
+    Args:
+        truth: `(H, W)` uint8 class index, 255 unknown; None where there is no mask.
+        prediction: `(H, W)` uint8 class index 0..K.
+        known: `(1+K,)` bool, classes for which the mask speaks.
+        defect: `(H, W)` uint8 defect byte; without it the histograms take 255 for predicted defect
+            and 0 for background.
+    """
+    side = len(known)
+    if truth is None or not known[0]:
+        empty = np.zeros(256, dtype=np.int64)
+        return ImageCounts(np.zeros((side, side), dtype=np.int64), int(prediction.size), empty, empty.copy())
+    if defect is None:
+        defect = np.where(prediction > 0, 255, 0).astype(np.uint8)
+    speaks = np.zeros(256, dtype=bool)
+    speaks[:side] = known
+    counted = speaks[truth] & ((truth > 0) | speaks[prediction])
+    pairs = truth[counted].astype(np.int64) * side + prediction[counted]
+    confusion = np.bincount(pairs, minlength=side * side).reshape(side, side)
+    positives = np.bincount(defect[counted & (truth > 0)], minlength=256)
+    negatives = np.bincount(defect[counted & (truth == 0)], minlength=256)
+    return ImageCounts(confusion, int(truth.size - counted.sum()), positives, negatives)

@@ -1,0 +1,106 @@
+"""Decoded pictures to the network's input tensor, batched on the device: scale to 0..1, resize, pad, normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from defectctl.config.schema import InputConfig
+from defectctl.dataset.types import UNKNOWN
+from defectctl.imaging.geometry import Geometry
+
+PAD_LEVEL = 0.5
+"""Grey level (of 0..1) around an image that does not fill the network's input."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def to_network(
+    pictures: Sequence[np.ndarray], config: InputConfig, device: torch.device
+) -> tuple[Tensor, list[Geometry]]:
+    """Make the input batch for a network.
+
+    Args:
+        pictures: `(H, W, 3)` or `(H, W)` arrays, uint8 or full-scale uint16, any mixture of sizes.
+        config: the preset's `input`.
+        device: where to compute.
+
+    Returns:
+        `(N, C, H, W)` float32, normalised, channels-last in memory, and one Geometry an image.
+    """
+    images, geometries = to_unit(pictures, config, device)
+    return normalise(images, config), geometries
+
+
+def to_unit(pictures: Sequence[np.ndarray], config: InputConfig, device: torch.device) -> tuple[Tensor, list[Geometry]]:
+    """As `to_network`, with values still in 0..1 (augmentation works on these)."""
+    height, width = config.size
+    geometries = [Geometry.fit(p.shape[1], p.shape[0], height, width, config.mode) for p in pictures]
+    channels = 1 if config.colour == "grey" else 3
+    batch = torch.full((len(pictures), channels, height, width), PAD_LEVEL, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    for rows in _same_kind(pictures):
+        stacked = torch.from_numpy(np.stack([pictures[i] for i in rows])).to(device, non_blocking=True)
+        full_scale = 65535.0 if stacked.dtype == torch.uint16 else 255.0
+        images = stacked.float().div_(full_scale)
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        where = geometries[rows[0]]
+        images = _resize(images, where.inner_height, where.inner_width)
+        batch[(rows, slice(None), *where.inside)] = images
+    return batch, geometries
+
+
+def normalise(images: Tensor, config: InputConfig) -> Tensor:
+    """Values 0..1 to what the network was built for: `zero-one` as they are, `imagenet` mean 0 and deviation 1."""
+    if config.normalise == "zero-one":
+        return images
+    channels = images.shape[1]
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if channels == 1:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    shape = (1, channels, 1, 1)
+    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+
+
+def masks_to_network(
+    masks: Sequence[np.ndarray | None], geometries: Sequence[Geometry], device: torch.device
+) -> Tensor:
+    """Masks to the network's input size by nearest neighbour.
+
+    Args:
+        masks: `(H, W)` uint8 of each image's own size; None where nothing is known.
+
+    Returns:
+        `(N, H, W)` uint8; padding and images without a mask are 255, unknown.
+    """
+    height, width = geometries[0].net_height, geometries[0].net_width
+    batch = torch.full((len(masks), height, width), UNKNOWN, dtype=torch.uint8, device=device)
+    for row, (mask, where) in enumerate(zip(masks, geometries, strict=True)):
+        if mask is None:
+            continue
+        tensor = torch.from_numpy(mask).to(device)[None, None]
+        if tensor.shape[2:] != (where.inner_height, where.inner_width):
+            tensor = F.interpolate(tensor, (where.inner_height, where.inner_width), mode="nearest-exact")
+        batch[(row, *where.inside)] = tensor[0, 0]
+    return batch
+
+
+def _same_kind(pictures: Sequence[np.ndarray]) -> list[list[int]]:
+    """Indices of the pictures that share shape and dtype: each group is copied and resized in one go."""
+    groups: dict[tuple[tuple[int, ...], np.dtype], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        groups.setdefault((picture.shape, picture.dtype), []).append(index)
+    return list(groups.values())
+
+
+def _resize(images: Tensor, height: int, width: int) -> Tensor:
+    if images.shape[2:] == (height, width):
+        return images
+    # Antialiasing only where pixels are thrown away; when enlarging it changes nothing and costs time.
+    shrinks = height < images.shape[2] or width < images.shape[3]
+    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False, antialias=shrinks)

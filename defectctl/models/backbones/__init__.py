@@ -1,0 +1,1 @@
+"""Feature extractors written here, so that predicting need not import a model library."""

@@ -1,0 +1,1 @@
+"""The modules that the papers describe, each in its own file."""

@@ -1,0 +1,116 @@
+"""`model.safetensors`: weights with the contract in the header, which is read without torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from defectctl.checkpoints.contract import Contract
+from defectctl.errors import InputError
+from defectctl.fileio import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+METADATA_KEY = "defectctl"
+"""Key of the contract in the safetensors header's `__metadata__`."""
+
+MAX_HEADER = 100_000_000
+"""Longest header in bytes that the safetensors format allows."""
+
+
+def save_model(path: Path, state_dict: dict[str, torch.Tensor], contract: Contract) -> None:
+    """Write weights and contract to `path` atomically; equal input gives equal bytes."""
+    from safetensors.torch import save_file
+
+    # safetensors wants dense tensors that share no memory; channels-last weights and tied ones are copied.
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in state_dict.items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, str(temporary), metadata={METADATA_KEY: contract.to_json()})
+
+
+def read_contract(path: Path) -> Contract:
+    """Read the contract from the header of a weights file, without torch and without the weights.
+
+    Raises:
+        InputError: no such file, not safetensors, cut short, or not written by defectctl.
+    """
+    metadata = _read_header(path).get("__metadata__", {})
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise InputError(f"'{path}' holds weights but was not written by defectctl; give a run's model.safetensors")
+    return Contract.from_json(text, f"'{path}'")
+
+
+def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Contract]:
+    """Build the network that the contract names, with the file's weights, in evaluation mode on `device`.
+
+    Raises:
+        InputError: the file is unusable, or its weights do not fit the network of this version of defectctl.
+    """
+    contract = read_contract(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from defectctl.models.registry import build_model
+
+    preset = contract.preset_config()
+    config = preset.model.model_copy(update={"weights": "none"})
+    channels = 1 if preset.input.colour == "grey" else 3
+    model = build_model(config, len(contract.classes), channels)
+    try:
+        weights = load_file(str(path), device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"the weights in '{path}' cannot be read: {error}") from error
+    _fill(model, weights, path)
+    return model.to(device).eval(), contract
+
+
+def _fill(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    own = model.state_dict()
+    missing, foreign = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    odd = sorted(k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape)
+    if missing or foreign or odd:
+        counts = f"{len(missing)} missing, {len(foreign)} too many, {len(odd)} of another shape"
+        raise InputError(
+            f"the weights in '{path}' do not fit the network ({counts}; first: {(missing + foreign + odd)[0]}); "
+            "the file was changed or comes from another version of defectctl"
+        )
+    model.load_state_dict(weights)
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file: an unsigned 64-bit little-endian length, then so many bytes of JSON."""
+    if path.is_dir():
+        raise InputError(f"model '{path}' is a folder; give the weights file in it")
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as handle:
+            start = handle.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            text = handle.read(length) if 0 < length <= min(MAX_HEADER, size - 8) else b""
+    except FileNotFoundError as error:
+        raise InputError(f"model '{path}' does not exist") from error
+    except OSError as error:
+        raise InputError(f"model '{path}' cannot be read: {error.strerror or error}") from error
+    try:
+        header = json.loads(text.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"model '{path}' is not a safetensors file, or is damaged") from error
+    if not isinstance(header, dict):
+        raise InputError(f"model '{path}' is not a safetensors file, or is damaged")
+    _check_length(path, header, size - 8 - length)
+    return header
+
+
+def _check_length(path: Path, header: dict[str, Any], stored: int) -> None:
+    """Refuse a file whose weights do not fill it exactly, e.g. a copy that was cut short."""
+    try:
+        expected = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
+    except (TypeError, KeyError, IndexError) as error:
+        raise InputError(f"model '{path}' is not a safetensors file, or is damaged") from error
+    if expected != stored:
+        raise InputError(f"model '{path}' is damaged: {stored} bytes of weights where {expected} are expected")

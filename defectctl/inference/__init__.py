@@ -1,0 +1,1 @@
+"""From a checkpoint and images to masks, boxes and verdicts; the same code serves validation, evaluate and predict."""

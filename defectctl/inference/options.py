@@ -1,0 +1,82 @@
+"""What a user can say about a prediction, read and checked before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectctl.errors import InputError, nearest
+
+KINDS = ("masks", "overlays", "defect-maps")
+"""What `--write` can name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """How images are predicted and what is written.
+
+    Attributes:
+        write: which of `KINDS`.
+        thresholds: see `postprocess.verdict`; None: the model's.
+        min_area: components with fewer pixels become background; None: the model's.
+        batch_size: images at once; None: 8.
+        skip_done: go on with the journal in OUT instead of replacing it.
+        read_threads, write_threads: threads that decode, and that post-process and encode.
+    """
+
+    write: tuple[str, ...] = ("masks",)
+    thresholds: dict[str, float] | None = None
+    min_area: int | None = None
+    batch_size: int | None = None
+    skip_done: bool = False
+    read_threads: int = 2
+    write_threads: int = 2
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """Read a list such as `masks,overlays`.
+
+    Raises:
+        InputError: it is empty or names an unknown kind.
+    """
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"--write does not know '{kind}'{nearest(kind, list(KINDS))}; choose {', '.join(KINDS)}")
+    if not kinds:
+        raise InputError(f"--write names nothing; choose {', '.join(KINDS)}")
+    return kinds
+
+
+def parse_threshold(text: str | None) -> dict[str, float] | None:
+    """Read `0.7` (NG from this score on) or `0.4,0.7` (UNSURE from the first, NG from the second); None stays None.
+
+    Raises:
+        InputError: not one or two numbers in 0..1 in rising order.
+    """
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or values != sorted(values) or not all(0 <= v <= 1 for v in values):
+        raise InputError(
+            f"--threshold '{text}' is not understood; give an image score such as 0.7, or two such as 0.4,0.7 "
+            "(UNSURE from the first, NG from the second), each in 0..1"
+        )
+    return {"ng": values[-1]} if len(values) == 1 else {"ok": values[0], "ng": values[1]}
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder for results that could never be written, before anything is computed.
+
+    Raises:
+        InputError: it is a file, or lies where nothing may be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out '{out}' is a file; name a folder")
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"--out '{out}' cannot be made: nothing may be written in '{existing}'")

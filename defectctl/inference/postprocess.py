@@ -1,0 +1,95 @@
+"""From a class map and a defect map to instances, an image score and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectctl.dataset.types import Box
+from defectctl.imaging.components import find_components
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One defect found: a connected component of the class map.
+
+    Attributes:
+        label: class index, 1..K.
+        score: mean defect probability of its pixels, 0..1.
+        box: `xyxy` in the image's own pixels, half-open.
+        area: pixels.
+    """
+
+    label: int
+    score: float
+    box: Box
+    area: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A class map without its small components.
+
+    Attributes:
+        class_map: `(H, W)` uint8.
+        instances: the components that are left, in the order of `find_components`.
+        removed: how many components were smaller than the minimum area.
+    """
+
+    class_map: np.ndarray
+    instances: list[Instance]
+    removed: int
+
+
+def clean(class_map: np.ndarray, defect: np.ndarray, min_area: int = 0) -> Cleaned:
+    """Find the components of a class map `(H, W)` uint8 and turn those below `min_area` pixels into background.
+
+    Args:
+        defect: `(H, W)` uint8, 255 * (1 - P(background)).
+    """
+    ids, components = find_components(class_map)
+    if not components:
+        return Cleaned(class_map, [], 0)
+    sums = np.bincount(ids.ravel(), weights=defect.ravel(), minlength=len(components) + 1)
+    instances = [
+        Instance(int(c.label), float(sums[c.index] / (255 * c.area)), c.box, int(c.area))
+        for c in components
+        if c.area >= min_area
+    ]
+    small = [c.index for c in components if c.area < min_area]
+    if small:
+        drop = np.zeros(len(components) + 1, bool)
+        drop[small] = True
+        class_map = np.where(drop[ids], np.uint8(0), class_map)
+    return Cleaned(class_map, instances, len(small))
+
+
+def find_instances(class_map: np.ndarray, defect: np.ndarray, min_area: int = 0) -> list[Instance]:
+    """The components of at least `min_area` pixels with their mean defect probability; see `clean`."""
+    return clean(class_map, defect, min_area).instances
+
+
+def clean_map(class_map: np.ndarray, min_area: int) -> np.ndarray:
+    """The class map with components below `min_area` pixels turned into background; the input is left as it is."""
+    return clean(class_map, np.zeros_like(class_map), min_area).class_map
+
+
+def image_score(instances: list[Instance]) -> float:
+    """The largest mean defect probability of any instance; 0 where there is none."""
+    return max((instance.score for instance in instances), default=0.0)
+
+
+def verdict(instances: list[Instance], score: float, thresholds: Mapping[str, float]) -> str:
+    """Decide `OK`, `NG` or `UNSURE`.
+
+    Args:
+        thresholds: empty: NG if any instance survives. `ng`: NG from this image score on. `ok` beside it: a score
+            from `ok` up to `ng` is UNSURE.
+    """
+    if "ng" not in thresholds:
+        return "NG" if instances else "OK"
+    if score >= thresholds["ng"]:
+        return "NG"
+    return "UNSURE" if score >= thresholds.get("ok", thresholds["ng"]) else "OK"

@@ -1,0 +1,48 @@
+"""Instances, scores and verdicts of hand-made maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from defectctl.inference.postprocess import Instance, clean, clean_map, find_instances, image_score, verdict
+
+
+def make_maps() -> tuple[np.ndarray, np.ndarray]:
+    classes, defect = np.zeros((10, 12), np.uint8), np.full((10, 12), 10, np.uint8)
+    classes[1:3, 1:4] = 2
+    defect[1:3, 1:4] = 255
+    classes[6, 6] = 1
+    defect[6, 6] = 204
+    return classes, defect
+
+
+def test_instances_have_mean_probability_box_and_area() -> None:
+    small, large = find_instances(*make_maps())
+    assert (small.label, small.box, small.area) == (1, (6, 6, 7, 7), 1)
+    assert small.score == pytest.approx(0.8)
+    assert (large.label, large.box, large.area, large.score) == (2, (1, 1, 4, 3), 6, 1.0)
+    assert image_score([small, large]) == 1.0
+
+
+def test_small_components_become_background_and_are_counted() -> None:
+    classes, defect = make_maps()
+    cleaned = clean(classes, defect, 2)
+    assert cleaned.removed == 1 and [i.label for i in cleaned.instances] == [2]
+    expected = classes.copy()
+    expected[6, 6] = 0
+    assert np.array_equal(cleaned.class_map, expected) and np.array_equal(clean_map(classes, 2), expected)
+    assert classes[6, 6] == 1
+
+
+def test_nothing_found_scores_nothing() -> None:
+    cleaned = clean(np.zeros((4, 5), np.uint8), np.full((4, 5), 90, np.uint8), 3)
+    assert cleaned.instances == [] and cleaned.removed == 0 and image_score([]) == 0.0
+
+
+def test_verdicts() -> None:
+    found = [Instance(1, 0.6, (0.0, 0.0, 1.0, 1.0), 1)]
+    assert verdict([], 0.0, {}) == "OK" and verdict(found, 0.6, {}) == "NG"
+    assert verdict(found, 0.6, {"ng": 0.7}) == "OK" and verdict(found, 0.7, {"ng": 0.7}) == "NG"
+    two = {"ok": 0.5, "ng": 0.7}
+    assert [verdict(found, s, two) for s in (0.4, 0.5, 0.6, 0.7)] == ["OK", "UNSURE", "UNSURE", "NG"]

@@ -1,0 +1,1 @@
+"""Training: losses, stages, the one training loop, and resuming it."""

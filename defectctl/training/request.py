@@ -1,0 +1,175 @@
+"""Everything about a training that can be checked before torch is imported, so that a mistake costs no time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from defectctl.checkpoints.runs import RUNS, STATE_FILE, find_run, read_run
+from defectctl.config.presets import load_preset
+from defectctl.config.schema import Preset
+from defectctl.dataset.locate import find_dataset
+from defectctl.dataset.store import load_dataset, load_split
+from defectctl.dataset.types import Dataset, Sample, Split
+from defectctl.errors import InputError
+from defectctl.inference.device import check_device_name
+from defectctl.models.registry import check_model
+from defectctl.training.loss_names import check_losses
+from defectctl.training.validation import check_select
+
+PRESET_FILE = "preset.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the user said; None where nothing was said."""
+
+    preset: str | None = None
+    data: Path | None = None
+    split: str | None = None
+    overrides: tuple[str, ...] = ()
+    out: Path | None = None
+    resume: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    seed: int | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """A checked training.
+
+    Attributes:
+        preset: of a new run as asked for, of a resumed one as resolved then.
+        train, val: the samples of the split's parts.
+        out: folder of the runs.
+        resume: the run folder to go on with, or None.
+    """
+
+    preset: Preset
+    dataset: Dataset
+    split: Split
+    train: list[Sample]
+    val: list[Sample]
+    out: Path
+    resume: Path | None
+    options: TrainOptions
+
+    def summary(self) -> dict[str, Any]:
+        """The plan in plain values, as `--dry-run` shows it."""
+        return {
+            "preset": self.preset.name,
+            "model": self.preset.model.name,
+            "data": str(self.dataset.root),
+            "split": self.split.name,
+            "classes": self.dataset.class_names,
+            "images": {name: len(ids) for name, ids in self.split.parts.items()},
+            "stages": [
+                {"name": s.name, **({"epochs": s.epochs} if s.epochs is not None else {"updates": s.updates})}
+                for s in self.preset.train.stages
+            ],
+            "batch_size": self.preset.train.batch_size,
+            "select": self.preset.train.select,
+            "out": str(self.resume or self.out),
+        }
+
+
+def check_request(options: TrainOptions) -> TrainJob:
+    """Check options, preset, dataset and run folder; change nothing on disk.
+
+    Raises:
+        InputError: the first thing that is wrong.
+    """
+    check_device_name(options.device)
+    if options.threads is not None and options.threads < 1:
+        raise InputError(f"--threads must be 1 or more, not {options.threads}")
+    out = options.out or RUNS
+    run, stored = _resumed(options, out)
+    preset = _preset(options, run)
+    # A resumed run has its weights in its state: the file it started from may be gone.
+    check_model(preset.model if run is None else preset.model.model_copy(update={"weights": "none"}))
+    check_losses(preset.train)
+    check_select(preset.train.select)
+    root = Path(stored["data"]) if options.data is None and "data" in stored else options.data
+    dataset = load_dataset(find_dataset(root))
+    split = load_split(dataset, options.split or stored.get("split"))
+    if stored:
+        _same_data(stored, dataset, split)
+    check_writable(run or out)
+    by_id = {sample.id: sample for sample in dataset.samples}
+    parts = {name: [by_id[i] for i in split.parts.get(name, [])] for name in ("train", "val")}
+    for name, samples in parts.items():
+        if not samples:
+            there = ", ".join(split.parts) or "none"
+            where = f"split '{split.name}' of '{dataset.root}'"
+            raise InputError(f"{where} has no images in a part '{name}' (it has {there}); choose another with --split")
+    weights = preset.train.class_weights
+    if weights is not None and len(weights) != 1 + len(dataset.classes):
+        raise InputError(
+            f"train.class_weights has {len(weights)} numbers, but background and the {len(dataset.classes)} classes "
+            f"of '{dataset.root}' need {1 + len(dataset.classes)}"
+        )
+    return TrainJob(preset, dataset, split, parts["train"], parts["val"], out, run, options)
+
+
+def _resumed(options: TrainOptions, out: Path) -> tuple[Path | None, dict[str, Any]]:
+    """The run to resume and what its `run.json` says of the training."""
+    if options.resume is None:
+        return None, {}
+    if options.preset is not None:
+        raise InputError("give --preset for a new run or --resume to go on with one, not both")
+    run = find_run(options.resume, out)
+    if not (run / STATE_FILE).is_file() or not (run / PRESET_FILE).is_file():
+        raise InputError(f"run '{run}' was stopped before its first save and cannot be resumed; start it anew")
+    stored = read_run(run)
+    if stored["status"] == "finished" and not options.overrides:
+        raise InputError(
+            f"run '{run}' is finished; to train longer raise its budget, e.g. --set train.stages.0.epochs=N"
+        )
+    return run, stored
+
+
+def _preset(options: TrainOptions, run: Path | None) -> Preset:
+    overrides = list(options.overrides)
+    if options.seed is not None:
+        overrides.append(f"train.seed={options.seed}")
+    if run is not None:
+        if options.seed is not None:
+            raise InputError("--seed cannot change when a run is resumed; start a new run")
+        return load_preset(str(run / PRESET_FILE), overrides)
+    if options.preset is None:
+        raise InputError("name a preset with --preset (see `defectctl train --list`), or a run with --resume")
+    return load_preset(options.preset, overrides)
+
+
+def _same_data(stored: dict[str, Any], dataset: Dataset, split: Split) -> None:
+    fingerprints = (stored.get("fingerprint"), stored.get("split_fingerprint"))
+    if fingerprints != (dataset.fingerprint, split.fingerprint):
+        raise InputError(
+            f"'{dataset.root}' (split '{split.name}') is not the data this run was started with; resume with that "
+            "data (--data, --split) or start a new run"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, leaving nothing behind.
+
+    Raises:
+        InputError: with the reason.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"the run folder '{folder}' cannot be made: '{existing}' is a file; choose another with --out")
+    try:
+        handle, name = tempfile.mkstemp(prefix=".defectctl-", dir=existing)
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"the run folder '{folder}' cannot be written: {reason}; choose another with --out") from error

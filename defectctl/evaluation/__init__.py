@@ -1,0 +1,1 @@
+"""From predictions to the per-image table, its metrics, and the files that show them."""

@@ -1,0 +1,302 @@
+"""Evaluates a model, or masks that were predicted before, on one part of a dataset."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from defectctl.checkpoints.contract import Contract
+from defectctl.checkpoints.runs import environment
+from defectctl.checkpoints.weights import read_contract
+from defectctl.errors import InputError
+from defectctl.evaluation.files import FILES, write_files
+from defectctl.evaluation.leaks import find_leak, split_note
+from defectctl.evaluation.masks import match_masks, read_prediction, score_masks
+from defectctl.evaluation.part import Part, load_part
+from defectctl.fileio import sha256_file
+from defectctl.inference.device import check_device_name, check_precision_name
+from defectctl.loading.pictures import PictureStore
+from defectctl.messages import progress, say, warn
+from defectctl.metrics.image_level import image_metrics
+from defectctl.metrics.segmentation import segmentation_metrics
+from defectctl.metrics.table import ImageTable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from defectctl.dataset.types import Sample
+    from defectctl.inference.runner import TorchRunner
+
+RESULT_FORMAT = 1
+"""Version of the layout of `metrics.json`."""
+
+CPU_BATCH, CUDA_BATCH = 8, 32
+"""Images a pass where neither the user nor the preset says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What to compute on.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto`, `float32`, `bf16` or `fp16`.
+        threads: of torch on the CPU; None chooses.
+        batch_size: images a pass; None: the preset's, else `CPU_BATCH` or `CUDA_BATCH`.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    batch_size: int | None = None
+
+
+def evaluate(
+    model: Path,
+    data: Path | None = None,
+    split: str | None = None,
+    part: str = "test",
+    out: Path | None = None,
+    hardware: Hardware = Hardware(),
+) -> dict[str, Any]:
+    """Score a model on one part and write metrics, table, confusion matrix and contact sheet.
+
+    Everything that can be checked is checked before torch is imported.
+
+    Args:
+        model: a `model.safetensors`.
+        data, split, part: as in `load_part`.
+        out: folder for the files; None: `evaluation/DATASET-SPLIT-PART` beside the model.
+
+    Returns:
+        The content of `metrics.json`, with `out` added.
+
+    Raises:
+        InputError: an option, path, dataset or model is unusable, or the model's classes are not the dataset's.
+    """
+    check_hardware(hardware)
+    contract = read_contract(model)
+    chosen = load_part(data, split, part)
+    check_classes(model, contract, chosen)
+    leak = find_leak(chosen, contract)
+    folder = check_out(out or model.parent / "evaluation" / _folder_name(chosen))
+    preset = contract.preset_config()
+    runner, device = _load(model, hardware, preset.predict.batch_size)
+    pictures = PictureStore(chosen.dataset, preset.input.colour)
+    began = time.perf_counter()
+    with _counter(len(chosen.samples)) as count:
+        table = _score(runner, chosen, pictures, contract.min_area, device["batch_size"], count)
+    seconds = time.perf_counter() - began
+    device.update(seconds=round(seconds, 3), images_per_second=round(len(table) / seconds, 3))
+    details = {
+        "model": {
+            "file": str(model),
+            "sha256": sha256_file(model),
+            "training": contract.training,
+            "dataset": contract.dataset,
+        },
+        "masks": None,
+        "leak": leak,
+        "device": device,
+    }
+    result = _result(chosen, table, contract.thresholds, contract.min_area, details)
+
+    def predict(sample: Sample) -> np.ndarray:
+        return _class_map(runner, pictures.picture(sample), contract.min_area)
+
+    return _finish(folder, chosen, table, result, predict, pictures)
+
+
+def evaluate_masks(
+    masks: Path, data: Path | None = None, split: str | None = None, part: str = "test", out: Path | None = None
+) -> dict[str, Any]:
+    """Score a folder of index masks as `predict` writes them; same files and figures as `evaluate`, without torch.
+
+    Args:
+        masks: folder of palette or grey PNGs whose values are class indices.
+        out: folder for the files; None: `evaluation/DATASET-SPLIT-PART` inside `masks`.
+
+    Raises:
+        InputError: as in `load_part`, `match_masks` and `read_prediction`.
+    """
+    chosen = load_part(data, split, part)
+    files = match_masks(masks, chosen)
+    folder = check_out(out or masks / "evaluation" / _folder_name(chosen))
+    pictures = PictureStore(chosen.dataset, "rgb")
+    with _counter(len(chosen.samples)) as count:
+        table = score_masks(chosen, files, pictures, count)
+    unknown = {
+        "train_images": None,
+        "val_images": None,
+        "serious": False,
+        "text": "masks do not say which images their model was trained on",
+    }
+    details = {"model": None, "masks": str(masks), "leak": unknown, "device": None}
+    result = _result(chosen, table, {}, 0, details)
+    classes = len(chosen.dataset.classes)
+    return _finish(folder, chosen, table, result, lambda s: read_prediction(files[s.id], s, classes), pictures)
+
+
+def check_hardware(hardware: Hardware) -> None:
+    """Refuse what no machine could have, before torch is loaded.
+
+    Raises:
+        InputError: an unknown device or precision, or a count below 1.
+    """
+    check_device_name(hardware.device)
+    check_precision_name(hardware.precision)
+    if hardware.batch_size is not None and hardware.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, not {hardware.batch_size}")
+    if hardware.threads is not None and hardware.threads < 1:
+        raise InputError(f"--threads must be at least 1, not {hardware.threads}")
+
+
+def check_classes(model: Path, contract: Contract, part: Part) -> None:
+    """Refuse a model whose classes are not the dataset's, in the same order.
+
+    Raises:
+        InputError: they differ.
+    """
+    if contract.classes != part.dataset.class_names:
+        raise InputError(
+            f"model '{model}' knows the classes {', '.join(contract.classes)}, dataset '{part.dataset.root}' has "
+            f"{', '.join(part.dataset.class_names)}; they must be the same in the same order"
+        )
+
+
+def _load(model: Path, hardware: Hardware, preset_batch: int | None) -> tuple[TorchRunner, dict[str, Any]]:
+    import cv2
+
+    from defectctl.inference.device import choose_device, choose_precision, set_threads
+    from defectctl.inference.runner import load_runner
+
+    cv2.setNumThreads(1)  # images are already read side by side
+    device = choose_device(hardware.device)
+    precision = choose_precision(device, hardware.precision)
+    threads = set_threads(hardware.threads, device)
+    runner, _ = load_runner(model, device, precision)
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        import torch
+
+        name = torch.cuda.get_device_name(device)
+    batch_size = hardware.batch_size or preset_batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    about = {"device": str(device), "name": name, "precision": precision, "threads": threads, "batch_size": batch_size}
+    return runner, about
+
+
+def _score(
+    runner: TorchRunner,
+    part: Part,
+    pictures: PictureStore,
+    min_area: int,
+    batch_size: int,
+    count: Callable[[int], None],
+) -> ImageTable:
+    from defectctl.inference.scoring import score_samples
+
+    return score_samples(runner, part.dataset, part.samples, pictures, min_area, batch_size, count)
+
+
+def _class_map(runner: TorchRunner, picture: np.ndarray, min_area: int) -> np.ndarray:
+    from defectctl.inference.postprocess import clean_map
+
+    return clean_map(runner.maps([picture])[0].class_map.cpu().numpy(), min_area)
+
+
+def _result(
+    part: Part, table: ImageTable, thresholds: Mapping[str, float], min_area: int, details: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of `metrics.json`: figures first, then what they were made from."""
+    pixels = segmentation_metrics(table)
+    notes = [note for note in (details["leak"]["text"], split_note(part)) if note]
+    notes += _truth_notes(table, pixels)
+    return {
+        "format": RESULT_FORMAT,
+        "metrics": pixels,
+        "parts": image_metrics(table, thresholds),
+        "notes": notes,
+        "dataset": part.to_dict(),
+        **details,
+        "thresholds": dict(thresholds),
+        "min_area": min_area,
+        "command": " ".join(sys.argv),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "environment": environment(),
+    }
+
+
+def _truth_notes(table: ImageTable, pixels: dict[str, Any]) -> list[str]:
+    """What the truth leaves open, and classes that the model never finds."""
+    notes = []
+    without = int((table.confusion.sum(axis=(1, 2)) == 0).sum())
+    if without == len(table):
+        notes.append("no image has a mask whose classes are known: there are no pixel figures")
+    elif without:
+        notes.append(f"{without} of {len(table)} images have no known mask and count only as parts")
+    if pixels["unknown_share"] and without < len(table):
+        notes.append(f"{pixels['unknown_share']:.1%} of the pixels have an unknown truth and are left out")
+    if pixels["unknown_classes"] and without < len(table):
+        notes.append(f"no mask speaks for {', '.join(pixels['unknown_classes'])}: left out")
+    never = [n for n, row in pixels["per_class"].items() if row["pixels"] and row["recall"] == 0]
+    if never:
+        notes.append(f"never found although it is there: {', '.join(never)}")
+    return notes
+
+
+def _finish(
+    folder: Path,
+    part: Part,
+    table: ImageTable,
+    result: dict[str, Any],
+    predict: Callable[[Sample], np.ndarray],
+    pictures: PictureStore,
+) -> dict[str, Any]:
+    for note in result["notes"]:
+        (warn if note == result["leak"]["text"] and result["leak"]["serious"] else say)(note)
+    write_files(folder, part, table, result, predict, pictures)
+    return {**result, "out": str(folder), "files": {k: str(folder / v) for k, v in FILES.items()}}
+
+
+def _folder_name(part: Part) -> str:
+    return re.sub(r"[^\w.-]+", "_", f"{part.dataset.name}-{part.split.name}-{part.name}")
+
+
+def check_out(folder: Path) -> Path:
+    """Return `folder` if it can be made and written to; it is made with the first file, so that a mistake leaves none.
+
+    Raises:
+        InputError: a file is in the way, or the rights are missing.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"the folder '{folder}' cannot be made: '{existing}' is a file; choose another --out")
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"the folder '{folder}' cannot be written: '{existing}' is read-only; choose another --out")
+    return folder
+
+
+@contextmanager
+def _counter(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar that is moved on by calling it with the number of images done."""
+    bar = iter(progress(range(total), total=total, what="evaluate", unit="img"))
+
+    def count(done: int) -> None:
+        for _ in range(done):
+            next(bar, None)
+
+    try:
+        yield count
+    finally:
+        next(bar, None)

@@ -1,0 +1,75 @@
+"""Looks for images that a model has seen in training among those it is evaluated on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from defectctl.checkpoints.contract import Contract
+from defectctl.dataset.store import load_split
+from defectctl.errors import InputError
+from defectctl.evaluation.part import Part, samples_of
+
+
+def find_leak(part: Part, contract: Contract) -> dict[str, Any]:
+    """Compare the part with what the model was trained and chosen on, byte for byte (SHA-256).
+
+    Returns:
+        `train_images` and `val_images`: how many images of the part are in the training and in the validation part
+        of the model's own split; None where that cannot be known; `text`: one sentence for the user, empty where
+        there is nothing to say; `serious`: whether the figures are worthless as test figures.
+    """
+    trained = contract.dataset
+    if trained.get("fingerprint") != part.dataset.fingerprint:
+        name = trained.get("name", "another dataset")
+        return _leak(
+            None,
+            None,
+            f"the model was trained on other data ('{name}'); whether images of this part were among them is not known",
+            False,
+        )
+    name = trained.get("split")
+    try:
+        split = load_split(part.dataset, name)
+    except InputError as error:
+        return _leak(None, None, f"whether the model has seen images of this part is not known: {error}", False)
+    if split.fingerprint != trained.get("split_fingerprint"):
+        return _leak(
+            None,
+            None,
+            f"split '{name}' has changed since the model was trained; "
+            "whether the model has seen images of this part is not known",
+            False,
+        )
+    hashes = {s.sha256 for s in samples_of(part.dataset, split, "train")}
+    seen = sum(s.sha256 in hashes for s in part.samples)
+    hashes = {s.sha256 for s in samples_of(part.dataset, split, "val")}
+    chosen = sum(s.sha256 in hashes for s in part.samples)
+    return _leak(seen, chosen, _sentence(seen, chosen, len(part.samples), str(name)), seen > 0)
+
+
+def _leak(train: int | None, val: int | None, text: str, serious: bool) -> dict[str, Any]:
+    return {"train_images": train, "val_images": val, "text": text, "serious": serious}
+
+
+def _sentence(seen: int, chosen: int, total: int, split: str) -> str:
+    if seen:
+        return (
+            f"LEAK: the model was trained on {seen} of these {total} images (split '{split}', part 'train'); "
+            "the figures say nothing about new parts"
+        )
+    if chosen:
+        return (
+            f"{chosen} of these {total} images were used to choose the model's epoch (split '{split}', part 'val'); "
+            "the figures are a little too good"
+        )
+    return ""
+
+
+def split_note(part: Part) -> str:
+    """What a reader of the figures must know about the split itself; empty where there is nothing."""
+    if not part.split.maker.startswith("official"):
+        return ""
+    return (
+        f"split '{part.split.name}' is the data set's own: only byte-identical copies between its parts are looked "
+        "for, turned or cropped copies of training images in this part may make the figures too good"
+    )

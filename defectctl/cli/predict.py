@@ -1,0 +1,184 @@
+"""`defectctl predict`: images to masks, boxes and verdicts."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from defectctl.errors import EXIT_DEFECTS, EXIT_FINDINGS, EXIT_OK
+from defectctl.messages import say, set_quiet
+
+if TYPE_CHECKING:
+    import torch
+
+    from defectctl.inference.options import PredictOptions
+    from defectctl.inference.predict import Summary
+    from defectctl.inference.sources import InputFile
+
+CPU_BATCH, CUDA_BATCH = 8, 32
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT", help="Images, folders, glob patterns; - reads a list of paths from stdin."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; keeps the inputs' sub-folders.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Weights file or run; default: $DEFECTCTL_MODEL, else the newest run.")
+]
+Write = Annotated[str, typer.Option("--write", help="What to write: masks,overlays,defect-maps.")]
+Recursive = Annotated[
+    bool, typer.Option("--recursive/--no-recursive", help="Whether to walk into the sub-folders of a folder.")
+]
+Threshold = Annotated[
+    str | None,
+    typer.Option("--threshold", help="Image score from which a part is NG; 0.4,0.7: UNSURE from 0.4, NG from 0.7."),
+]
+MinArea = Annotated[
+    int | None, typer.Option("--min-area", min=0, help="Smallest defect in pixels; default: the model's.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, float32, bf16 or fp16.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads that compute on the CPU; default: cores less one.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Images at once; default: by preset and device.")
+]
+SkipDone = Annotated[
+    bool, typer.Option("--skip-done/--replace", help="Go on with an earlier run in OUT, or start anew.")
+]
+FailOnDefect = Annotated[bool, typer.Option("--fail-on-defect", help="Exit with 4 where any part is NG or UNSURE.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages and no progress, only warnings and results.")]
+
+
+def command(
+    inputs: Inputs,
+    out: Out,
+    model: Model = None,
+    write: Write = "masks",
+    recursive: Recursive = True,
+    threshold: Threshold = None,
+    min_area: MinArea = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    skip_done: SkipDone = False,
+    fail_on_defect: FailOnDefect = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict masks, boxes and verdicts of images.
+
+    Writes an index mask (palette PNG, in the pixels of the image after its EXIF orientation) for each image and one
+    row for each in OUT/predictions.jsonl. An image that cannot be read gets a row and exit code 3 at the end.
+
+    Example: defectctl predict images/ --out masks/ --write masks,overlays
+    """
+    from defectctl.checkpoints.runs import find_model
+    from defectctl.checkpoints.weights import read_contract
+    from defectctl.inference.device import check_device_name, check_precision_name
+    from defectctl.inference.options import PredictOptions, check_out, parse_kinds, parse_threshold
+    from defectctl.inference.sources import list_inputs
+
+    set_quiet(quiet)
+    check_device_name(device)
+    check_precision_name(precision)
+    options = PredictOptions(parse_kinds(write), parse_threshold(threshold), min_area, batch_size, skip_done)
+    check_out(out)
+    files = list_inputs(inputs, out, recursive)
+    path, why = find_model(model)
+    read_contract(path).preset_config()
+    say(f"model: {path} ({why})")
+
+    place, arithmetic = _prepare_device(device, precision, threads)
+    summary, used = _predict(files, out, path, options, place, arithmetic, quiet)
+    _report(summary, {"model": str(path), "why": why, "out": str(out), **used}, as_json)
+    raise typer.Exit(_exit_code(summary, fail_on_defect))
+
+
+def _predict(
+    files: list[InputFile],
+    out: Path,
+    path: Path,
+    options: PredictOptions,
+    device: torch.device,
+    precision: str,
+    quiet: bool,
+) -> tuple[Summary, dict[str, Any]]:
+    """Load the model, fill in what the user left to it, and predict; also return the settings that were used."""
+    from defectctl.inference.predict import predict_files
+    from defectctl.inference.runner import load_runner
+
+    runner, contract = load_runner(path, device, precision)
+    by_device = CUDA_BATCH if device.type == "cuda" else CPU_BATCH
+    options = replace(
+        options,
+        thresholds=contract.thresholds if options.thresholds is None else options.thresholds,
+        min_area=contract.min_area if options.min_area is None else options.min_area,
+        batch_size=options.batch_size or contract.preset_config().predict.batch_size or by_device,
+    )
+    with _bar(len(files), quiet) as bar:
+        summary = predict_files(files, out, runner, contract, path, options, lambda row: bar.update())
+    used = {"device": str(device), "precision": precision}
+    return summary, {**used, "thresholds": options.thresholds, "min_area": options.min_area}
+
+
+def _prepare_device(device: str, precision: str, threads: int | None) -> tuple[torch.device, str]:
+    import cv2
+
+    from defectctl.inference.device import choose_device, choose_precision, set_threads
+
+    place = choose_device(device)
+    set_threads(threads, place)
+    cv2.setNumThreads(1)  # images are already worked on side by side
+    return place, choose_precision(place, precision)
+
+
+def _bar(total: int, quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    return tqdm(total=total, desc="predict", unit="image", file=sys.stderr, disable=hidden, delay=0.5, leave=False)
+
+
+def _report(summary: Summary, settings: dict[str, Any], as_json: bool) -> None:
+    from defectctl.cli.tables import print_json, print_table
+
+    rate = summary.images / summary.seconds if summary.seconds > 0 else 0.0
+    if as_json:
+        verdicts = {name.lower(): count for name, count in summary.verdicts.items()}
+        print_json(
+            {
+                **settings,
+                "images": summary.images,
+                **verdicts,
+                "skipped": summary.skipped,
+                "defects": summary.defects,
+                "removed_small": summary.removed,
+                "seconds": round(summary.seconds, 3),
+                "images_per_second": round(rate, 2),
+                "unreadable_files": summary.unreadable,
+            }
+        )
+        return
+    rows: list[tuple[str, int | str]] = [("images", summary.images), *summary.verdicts.items()]
+    if summary.skipped:
+        rows.append(("done before", summary.skipped))
+    rows += [(f"defects: {name}", count) for name, count in summary.defects.items()]
+    if summary.removed:
+        rows.append((f"removed, below {settings['min_area']} pixels", summary.removed))
+    typer.echo(f"results in {settings['out']}, {rate:.1f} images/s")
+    print_table(["", "count"], rows)
+
+
+def _exit_code(summary: Summary, fail_on_defect: bool) -> int:
+    if fail_on_defect and summary.verdicts["NG"] + summary.verdicts["UNSURE"]:
+        return EXIT_DEFECTS
+    return EXIT_FINDINGS if summary.verdicts["UNREADABLE"] else EXIT_OK

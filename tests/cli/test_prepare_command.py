@@ -1,0 +1,80 @@
+"""`defectctl prepare` as a user meets it: output, exit codes, one-sentence errors."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from defectctl import messages
+from defectctl.cli.app import main
+
+
+@pytest.fixture
+def raw(tmp_path):
+    for i in range(10):
+        for folder, pixels in (
+            ("images", np.full((8, 8), 20 * i, np.uint8)),
+            ("masks", np.eye(8, dtype=np.uint8) * 255),
+        ):
+            path = tmp_path / "raw" / folder / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    yield tmp_path / "raw"
+    messages.set_quiet(False)
+
+
+def run(capsys, *args):
+    code = main(["prepare", *map(str, args)])
+    streams = capsys.readouterr()
+    return code, streams.out, streams.err
+
+
+def test_tables_notes_and_the_next_command(raw, tmp_path, capsys):
+    code, out, err = run(capsys, raw, "--out", tmp_path / "data", "--classes", "scratch")
+    assert code == 0
+    assert "recognised mask-folders" in err and "255 is read as the defect" in err
+    assert "scratch" in out and "12.500%" in out
+    assert out.splitlines()[-1].startswith("next: defectctl train")
+
+
+def test_json_is_one_document_on_stdout(raw, tmp_path, capsys):
+    code, out, err = run(capsys, raw, "--out", tmp_path / "data", "--json", "--quiet")
+    document = json.loads(out)
+    assert code == 0 and err == ""
+    assert document["counts"]["images"] == 10 and document["split"]["name"] == "random"
+
+
+def test_strict_turns_findings_into_exit_code_3(raw, tmp_path, capsys):
+    (raw / "images" / "3.png").write_bytes(b"broken")
+    code, _, err = run(capsys, raw, "--out", tmp_path / "a")
+    assert code == 0 and "images/3.png" in err and "1 left out" in err
+    code, _, err = run(capsys, raw, "--out", tmp_path / "b", "--strict", "--quiet")
+    assert code == 3 and "1 left out" in err
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["missing"], "'missing' does not exist"),
+        (["{raw}", "--format", "cocoo"], "did you mean 'coco'"),
+        (["{raw}", "--classes", "a,a"], "named twice"),
+        (["{raw}", "--classes-from", "suffix"], "prefix or folder"),
+        (["{raw}", "--mask-values", "0;1"], "--mask-values"),
+        (["{raw}/images"], "not recognised"),
+    ],
+)
+def test_mistakes_are_one_sentence_with_exit_code_2(raw, tmp_path, capsys, args, words):
+    code, out, err = run(capsys, *(a.format(raw=raw) for a in args), "--out", tmp_path / "data")
+    assert code == 2 and out == ""
+    assert words in err and len(err.splitlines()) == 1 and "Traceback" not in err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_in_which_nothing_is_readable_is_exit_code_2(raw, tmp_path, capsys):
+    for path in (raw / "images").iterdir():
+        path.write_bytes(b"broken")
+    code, _, err = run(capsys, raw, "--out", tmp_path / "data")
+    assert code == 2 and "can be used" in err and not (tmp_path / "data").exists()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from defectctl.errors import InputError
 
 TEMPORARY_SUFFIX = ".part"
 """Ending of every file that is still being written; left over only after a crash, never read."""
+
+REPLACE_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
+"""Seconds between attempts to rename over a file that another program holds open; only Windows refuses that."""
 
 
 @contextmanager
@@ -28,17 +32,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.chmod(temporary, 0o666 & ~_UMASK)
+        _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename over `path`; on Windows wait for readers and virus scanners, which hold a file for moments."""
+    for wait in REPLACE_WAITS:
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(temporary, path)
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+_UMASK = _umask()
+"""Asked for once, at import: to ask means to set it, for all threads, and another thread would read the 0 between."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -101,7 +120,7 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     with open(path, "a+b") as handle:
-        if not _try_lock(handle):
+        if not _try_lock(handle, path):
             raise InputError(
                 f"{what} '{folder}' is being written by another defectctl; wait for it or choose another folder"
             )
@@ -112,7 +131,8 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
-def _try_lock(handle: Any) -> bool:
+def _try_lock(handle: Any, path: Path) -> bool:
+    """Lock the open file; False where another holds it, or where its last holder has removed it in the meantime."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -122,6 +142,7 @@ def _try_lock(handle: Any) -> bool:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(handle.fileno()), os.stat(path))
     except OSError:
         return False
     return True

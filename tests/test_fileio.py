@@ -60,6 +60,41 @@ def test_a_second_process_cannot_lock_and_a_dead_one_does_not_keep_the_lock(tmp_
         assert (tmp_path / ".lock").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not remove open files")
+def test_a_lock_on_a_file_that_its_last_holder_removed_is_no_lock(tmp_path, monkeypatch):
+    import fcntl
+
+    lock = fcntl.flock
+
+    def late(handle, flags):
+        (tmp_path / ".lock").unlink()
+        lock(handle, flags)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InputError, match="being written"), folder_lock(tmp_path, "dataset"):
+        raise AssertionError("a third process would be given the lock as well")
+
+
+def test_writing_leaves_the_umask_alone_since_other_threads_have_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
+    write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_a_file_that_is_held_open_for_a_moment_is_replaced_all_the_same(tmp_path, monkeypatch):
+    replace, refusals = os.replace, [PermissionError(13, "in use"), PermissionError(13, "in use")]
+
+    def busy(source, target):
+        if refusals:
+            raise refusals.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr("defectctl.fileio.REPLACE_WAITS", (0.0, 0.0), raising=False)
+    write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "new" and os.listdir(tmp_path) == ["a"]
+
+
 def test_nearest_name_is_offered_only_when_it_is_near():
     assert nearest("epoch", ["epochs", "losses"]) == "; did you mean 'epochs'?"
     assert nearest("zzz", ["epochs", "losses"]) == ""

@@ -1,6 +1,7 @@
 """What every test starts from: messages switched on, and one thread, since tests share the machine."""
 
 import os
+import time
 
 import pytest
 
@@ -15,3 +16,19 @@ def messages_are_on():
     set_quiet(False)
     yield
     set_quiet(False)
+
+
+@pytest.fixture
+def growth():
+    """How many times more processor time `work(large)` takes than `work(small)`, both in this run."""
+
+    def ratio(work, small, large):
+        work(small)  # the first call pays for imports
+        times = []
+        for size in (small, large):
+            start = time.process_time()
+            work(size)
+            times.append(time.process_time() - start)
+        return times[1] / times[0]
+
+    return ratio

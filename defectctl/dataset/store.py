@@ -54,7 +54,7 @@ def load_split(dataset: Dataset, name: str | None = None) -> Split:
     if name not in dataset.splits:
         known = ", ".join(dataset.splits) or "none"
         raise InputError(
-            f"the dataset '{dataset.root}' has no split '{name}'{nearest(name, dataset.splits)}; it has: {known}"
+            f"the dataset '{dataset.root}' has no split '{name}'{nearest(name, dataset.splits)} (splits: {known})"
         )
     path = f"splits/{name}.json"
     _checked_text(dataset.root, _read_header(dataset.root), path)

@@ -59,8 +59,8 @@ def load_part(data: Path | None, split: str | None, part: str) -> Part:
     if part not in chosen.parts:
         names = list(chosen.parts)
         raise InputError(
-            f"split '{chosen.name}' of '{dataset.root}' has no part '{part}'{nearest(part, names)}; "
-            f"it has: {', '.join(names) or 'none'}"
+            f"split '{chosen.name}' of '{dataset.root}' has no part '{part}'{nearest(part, names)} "
+            f"(parts: {', '.join(names) or 'none'})"
         )
     samples = samples_of(dataset, chosen, part)
     if not samples:

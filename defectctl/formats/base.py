@@ -10,6 +10,9 @@ from defectctl.dataset.types import Box
 
 IMAGE_ENDINGS = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
 
+UNREAD_ENDINGS = (".gif", ".heic", ".heif", ".avif", ".jxl", ".psd", ".dng", ".dcm", ".npy")
+"""Endings of pictures that nothing here reads; such files are told, not passed over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

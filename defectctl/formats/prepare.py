@@ -19,7 +19,7 @@ from defectctl.dataset.statistics import LabelCount, Statistics, equal_images, p
 from defectctl.dataset.types import ClassInfo, Dataset, Known, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter, check_target
 from defectctl.errors import InputError
-from defectctl.formats.base import Finding, RawSample, RawSource, ReadOptions
+from defectctl.formats.base import UNREAD_ENDINGS, Finding, RawSample, RawSource, ReadOptions
 from defectctl.formats.hints import inverted_hint, prefix_hint
 from defectctl.formats.mask_values import (
     AUTO,
@@ -158,6 +158,11 @@ def _read_source(raw: Path, options: PrepareOptions) -> RawSource:
 
     listing = list_folder(raw)
     source = recognise(listing, options.format).read(listing, options.read)
+    source.findings += [
+        Finding(file.as_posix(), "unreadable", f"{file.suffix} files are not read; save it as PNG or TIFF", True)
+        for file in listing.files
+        if file.suffix.lower() in UNREAD_ENDINGS
+    ]
     if not source.samples:
         raise _nothing_usable(source, source.findings)
     return source

@@ -84,6 +84,13 @@ def test_a_surprise_value_stops_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_picture_of_a_kind_that_is_not_read_is_told(tmp_path):
+    raw = raw_folder(tmp_path / "raw")
+    (raw / "photos" / "extra.gif").write_bytes(b"GIF89a")
+    found = prepare(raw, tmp_path / "out").findings
+    assert [(f.file, f.problem, f.dropped) for f in found] == [("photos/extra.gif", "unreadable", True)]
+
+
 def test_bad_files_are_listed_with_the_reason_and_the_rest_goes_on(tmp_path):
     raw = raw_folder(tmp_path / "raw")
     whole = (raw / "photos" / "part1.jpg").read_bytes()

@@ -16,6 +16,9 @@ from defectctl.imaging.geometry import Geometry
 PAD_LEVEL = 0.5
 """Grey level (of 0..1) around an image that does not fill the network's input."""
 
+RESIZE_VALUES = 1 << 26
+"""Values of original pictures held in float32 at once (256 MB); more are brought to the input's size in parts."""
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -91,11 +94,15 @@ def masks_to_network(
 
 
 def _same_kind(pictures: Sequence[np.ndarray]) -> list[list[int]]:
-    """Indices of the pictures that share shape and dtype: each group is copied and resized in one go."""
+    """Indices of pictures that share shape and dtype, as many as memory bears: copied and resized in one go."""
     groups: dict[tuple[tuple[int, ...], np.dtype], list[int]] = {}
     for index, picture in enumerate(pictures):
         groups.setdefault((picture.shape, picture.dtype), []).append(index)
-    return list(groups.values())
+    parts: list[list[int]] = []
+    for members in groups.values():
+        step = max(1, RESIZE_VALUES // pictures[members[0]].size)
+        parts += [members[start : start + step] for start in range(0, len(members), step)]
+    return parts
 
 
 def _resize(images: Tensor, height: int, width: int) -> Tensor:

@@ -37,7 +37,9 @@ def epoch_batches(
         return [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
     defective, good = _two_kinds(sampler, labels)
     if sampler == "pairs":
-        half = max(batch_size // 2, 1)
+        if batch_size % 2:
+            raise InputError(f"the sampler 'pairs' needs an even train.batch_size, not {batch_size}")
+        half = batch_size // 2
         rounds = max(len(defective) // half, 1)
         first, second = _cycle(defective, rounds * half, generator), _cycle(good, rounds * half, generator)
         return [first[i : i + half] + second[i : i + half] for i in range(0, rounds * half, half)]

@@ -56,7 +56,10 @@ class TrainBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step `start` on; the same for the same (seed, epoch, step), always."""
         steps = list(enumerate(self._order(epoch)))[start:]
-        loaded = prefetch(steps, lambda step: (step[0], [self._load(self.samples[i]) for i in step[1]]), self.threads)
+        # Each item is a whole batch of decoded images, so few are kept ahead.
+        loaded = prefetch(
+            steps, lambda step: (step[0], [self._load(self.samples[i]) for i in step[1]]), self.threads, depth=3
+        )
         for step, rows in loaded:
             state = np.random.SeedSequence([self.seed, epoch, step]).generate_state(1)
             yield self._assemble(rows, torch.Generator().manual_seed(int(state[0])))
@@ -65,7 +68,7 @@ class TrainBatches:
         return epoch_batches(self.sampler, self.batch_size, self.seed, epoch, self._class_sets, self._labels)
 
     def _look_at_labels(self) -> None:
-        for index, (_, _, mask) in enumerate(prefetch(self.samples, self._load, self.threads)):
+        for index, mask in enumerate(prefetch(self.samples, self.pictures.mask, self.threads)):
             sample = self.samples[index]
             label = defective_state(self.dataset, sample, mask)
             present = {o.label for o in sample.objects}

@@ -6,6 +6,7 @@ import torch
 
 from defectctl.config.schema import InputConfig
 from defectctl.imaging.geometry import Geometry
+from defectctl.loading import network_input
 from defectctl.loading.network_input import masks_to_network, to_network, to_unit
 
 CPU = torch.device("cpu")
@@ -21,6 +22,21 @@ def test_eight_and_sixteen_bit_of_the_same_scene_give_the_same_input():
     images, _ = to_unit([eight, sixteen], config(colour="grey"), CPU)
     assert torch.allclose(images[0], images[1], atol=1e-6)
     assert images.shape == (2, 1, 32, 32) and images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_many_large_pictures_are_not_all_held_in_float_at_once(monkeypatch):
+    pictures = list(np.random.default_rng(0).integers(0, 256, (5, 40, 50, 3), dtype=np.uint8))
+    whole, _ = to_unit(pictures, config(), CPU)
+    resize, seen = network_input._resize, []
+
+    def counted(images, *size):
+        seen.append(len(images))
+        return resize(images, *size)
+
+    monkeypatch.setattr(network_input, "_resize", counted)
+    monkeypatch.setattr(network_input, "RESIZE_VALUES", 2 * 40 * 50 * 3 + 1, raising=False)
+    parts, _ = to_unit(pictures, config(), CPU)
+    assert seen == [2, 2, 1] and torch.equal(parts, whole)
 
 
 def test_twelve_bit_levels_all_survive():

@@ -48,3 +48,8 @@ def test_alternate_takes_turns():
 def test_a_sampler_without_good_parts_says_so():
     with pytest.raises(InputError, match="0 good"):
         batches("pairs", count=5, defective=5)
+
+
+def test_pairs_of_an_odd_batch_are_refused():
+    with pytest.raises(InputError, match="even"):
+        batches("pairs", size=3)

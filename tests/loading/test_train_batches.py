@@ -106,3 +106,8 @@ def test_a_micro_batch_is_a_view_of_its_rows(dataset):
     part = batch.part(1, 3)
     assert len(part) == 2 and part.ids == batch.ids[1:3]
     assert part.images.data_ptr() == batch.images[1:3].data_ptr()
+
+
+def test_samplers_learn_the_labels_without_decoding_a_picture(dataset, monkeypatch):
+    monkeypatch.setattr(PictureStore, "picture", lambda store, sample: pytest.fail("a picture was decoded"))
+    assert batches(dataset, sampler="pairs").steps == 2

@@ -22,7 +22,7 @@ from defectctl.loading.pictures import PictureStore
 from defectctl.loading.train_batches import TrainBatches
 from defectctl.messages import say, warn
 from defectctl.models.registry import build_model
-from defectctl.training.data_numbers import LabelSurvey, resolve_preset, survey_labels
+from defectctl.training.data_numbers import MAX_MASKS, LabelSurvey, resolve_preset, survey_labels
 from defectctl.training.interrupt import StopSignal
 from defectctl.training.loop import Surroundings, Trainer
 from defectctl.training.request import PRESET_FILE, TrainJob
@@ -60,7 +60,7 @@ def start_training(job: TrainJob) -> TrainOutcome:
     model = _model(job, device)
     pictures = PictureStore(job.dataset, job.preset.input.colour)
     preset = job.preset
-    if job.resume is None:
+    if job.resume is None or preset.predict.min_area == "auto":  # a stored preset has its number, unless asked anew
         survey = survey_labels(job.train, pictures, len(job.dataset.classes))
         _tell_labels(job, survey)
         preset = resolve_preset(preset, survey)
@@ -123,12 +123,14 @@ def _tell_labels(job: TrainJob, survey: LabelSurvey) -> None:
     """Warn of a training part from which nothing can be learned, or not every class."""
     names = job.dataset.class_names
     missing = [name for name, pixels in zip(names, survey.pixels[1:], strict=True) if pixels == 0]
-    if survey.masks == 0:
+    if not any(sample.mask is not None or job.dataset.known(sample).mask for sample in job.train):
         raise InputError(
             f"no image in the training part of split '{job.split.name}' has a mask: model '{job.preset.model.name}' "
             "learns from masks only"
         )
-    if not len(survey.areas):
+    if missing and len(job.train) > MAX_MASKS:  # a sample of the masks proves nothing
+        warn(f"none of the {survey.masks} training masks looked at shows {', '.join(missing)}")
+    elif not len(survey.areas):
         warn("no training mask shows a defect: the model will learn to find none")
     elif missing:
         warn(f"no training mask shows {', '.join(missing)}: the model cannot learn it")

@@ -20,7 +20,7 @@ from defectctl.training.ema import Ema
 from defectctl.training.interrupt import Stop, StopSignal
 from defectctl.training.live import Live, duration
 from defectctl.training.losses import Criterion
-from defectctl.training.optimisers import build_optimiser, set_learning_rate
+from defectctl.training.optimisers import build_optimiser, restore_optimiser, set_learning_rate
 from defectctl.training.records import CURVE_SECONDS, Log, write_curves, write_history
 from defectctl.training.schedules import Plateau, learning_rate, weight_at
 from defectctl.training.stages import (
@@ -106,7 +106,6 @@ class Trainer:
             self._warn,
         )
         self.optimiser: torch.optim.Optimizer | None = None
-        self._stored_optimiser: dict[str, Any] | None = None
         self._live = Live(1, 0, True)
         self._saved = self._drawn = time.monotonic()
 
@@ -114,18 +113,25 @@ class Trainer:
         """Take up the state of the run folder.
 
         Raises:
-            InputError: there is no usable state.
+            InputError: there is no usable state, or the preset now asks for what does not fit it.
         """
         state = load_state(self.around.run)
         self.model.load_state_dict(state["model"])
         self.memory = Memory.from_dict(state["memory"])
         self.plateau = Plateau(**state["plateau"])
         self.stepper.load(state["stepper"])
-        self._stored_optimiser = state["optimiser"]
         if self.ema is not None and state["ema"] is not None:
             self.ema.load(state["ema"])
-        if self.memory.position.stage >= len(self.train.stages):
+        elif self.ema is not None:  # asked for only now: the average starts from these weights, not from random ones
+            self.ema = Ema(self.model, self.ema.decay)
+        position, patience = self.memory.position, self.train.patience
+        if position.stage >= len(self.train.stages):
             raise InputError(f"'{self.around.run}' is past the last stage that its preset names now; give all stages")
+        position.ended = position.ended and patience is not None and position.waited >= patience
+        if state["optimiser"] is not None:
+            stage = self.train.stages[position.stage]
+            self.optimiser = build_optimiser(stage.optimiser, trainable_parameters(self.model, stage))
+            restore_optimiser(self.optimiser, state["optimiser"])
 
     def run(self) -> Memory:
         """Train from where the state stands to the end; return what the training remembers.
@@ -168,10 +174,8 @@ class Trainer:
         total = stage_updates(stage, steps)
         if position.update == 0 and position.stage > 0 and stage.start_from == "best":
             self._load_best()
-        self.optimiser = build_optimiser(stage.optimiser, trainable_parameters(self.model, stage))
-        if self._stored_optimiser is not None:
-            self.optimiser.load_state_dict(self._stored_optimiser)
-            self._stored_optimiser = None
+        if self.optimiser is None:
+            self.optimiser = build_optimiser(stage.optimiser, trainable_parameters(self.model, stage))
         if position.epoch_end_due:
             self._end_epoch(stage, total)
         while position.update < total and not position.ended:
@@ -247,7 +251,8 @@ class Trainer:
         self.memory.sums = Sums()
         position.epoch_end_due = False
         position.waited = 0 if better else position.waited + 1
-        if self.train.patience is not None and position.waited >= self.train.patience and position.update < total:
+        patience = self.train.patience
+        if due and patience is not None and position.waited >= patience and position.update < total:
             position.ended = True
             self._live.jump(total - position.update)
             self._say(f"no improvement for {position.waited} epochs: stage '{stage.name}' ends")

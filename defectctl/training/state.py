@@ -127,7 +127,9 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        saved = (run / STATE_NAME).is_file()
+        then = f'go on with: defectctl train --resume "{run}"' if saved else "start anew; nothing was saved yet"
         raise RunError(
             f"the run folder '{run}' cannot be written: {error.strerror or error}; make room or set the permissions, "
-            f'then go on with: defectctl train --resume "{run}"'
+            f"then {then}"
         ) from error

@@ -71,6 +71,7 @@ class Stepper:
     ) -> None:
         self.model, self.criterion, self.device, self.seed = model, criterion, device, seed
         self.precision, self.micro_batch, self.clip_norm = precision, micro_batch, clip_norm
+        self._asked = [precision, micro_batch]
         self.skips_in_row = 0
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._notify = notify
@@ -115,17 +116,24 @@ class Stepper:
         return {
             "micro_batch": self.micro_batch,
             "precision": self.precision,
+            "asked": self._asked,
             "skips_in_row": self.skips_in_row,
             "scaler": self.scaler.state_dict(),
         }
 
     def load(self, state: dict[str, object]) -> None:
-        """Inverse of `state`."""
-        self.micro_batch = state["micro_batch"]  # type: ignore[assignment]
-        self.precision = str(state["precision"])
+        """Inverse of `state`; where precision or micro-batch are asked for anew, as asked now."""
+        precision, micro_batch = state["precision"], state["micro_batch"]
+        asked = state["asked"]
+        if self._asked[0] == asked[0]:
+            self.precision = str(precision)
+        if self._asked[1] == asked[1]:
+            self.micro_batch = micro_batch  # type: ignore[assignment]
+        if self.precision != self._asked[0]:
+            self._notify(f"numbers were not finite in {self._asked[0]} before: going on in {self.precision}")
         self.skips_in_row = int(state["skips_in_row"])  # type: ignore[call-overload]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        if self.scaler.is_enabled():
+        if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])  # type: ignore[arg-type]
 
     def _gradient_within_memory(

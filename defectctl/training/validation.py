@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PREFIX = "val/"
 
+NOT_A_GOAL = ("_std", "/unknown_share")
+"""Endings of numbers that describe a validation but of which more is not better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -59,7 +62,7 @@ def check_select(select: str) -> None:
     Raises:
         InputError: with the names there are.
     """
-    keys = [key for key in metric_keys() if not key.endswith("_std")]
+    keys = [key for key in metric_keys() if not key.endswith(NOT_A_GOAL)]
     if select not in keys:
         known = ", ".join(keys)
         raise InputError(f"train.select: there is no metric '{select}'{nearest(select, keys)} (there are {known})")

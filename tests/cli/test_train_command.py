@@ -193,3 +193,12 @@ def test_a_resumed_run_equals_an_unbroken_one_with_real_batches_bit_for_bit(data
         state = Path(run) / "state.pt"
         found.append(torch.load(state, weights_only=True)["model"])
     assert all(torch.equal(found[0][k], found[1][k]) for k in found[0])
+
+
+def test_the_smallest_area_asked_for_anew_on_resume_is_a_number_again(data, tmp_path, capsys):
+    base = ["train", *SMALL, "--data", str(data), "--out", str(tmp_path), "--json", "--quiet"]
+    assert main([*base, "--set", "train.stages.0.epochs=1", "--set", "predict.min_area=7"]) == 0
+    run = json.loads(capsys.readouterr().out)["run"]
+    more = ["--set", "train.stages.0.epochs=2", "--set", "predict.min_area=auto", "--device", "cpu", "--threads", "1"]
+    assert main(["train", "--resume", run, *more, "--quiet"]) == 0
+    assert "min_area: auto" not in (Path(run) / "preset.yaml").read_text(encoding="utf-8")

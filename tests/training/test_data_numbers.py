@@ -40,6 +40,29 @@ def test_select_knows_the_metrics():
     check_select("val/miou")
     with pytest.raises(InputError, match="did you mean 'val/miou'"):
         check_select("val/mio")
+    for more_is_not_better in ("val/unknown_share", "val/image_iou_std"):
+        with pytest.raises(InputError, match="no metric"):
+            check_select(more_is_not_better)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(5, "no training mask"), (5000, "masks looked at shows scratch")])
+def test_a_warning_claims_no_more_than_was_looked_at(images, expected, capsys):
+    from defectctl.training.launch import _tell_labels
+
+    sample = SimpleNamespace(mask="masks/a.png")
+    job = SimpleNamespace(train=[sample] * images, dataset=SimpleNamespace(class_names=["patch", "scratch"]))
+    _tell_labels(job, SimpleNamespace(masks=1667, pixels=np.array([90, 5, 0]), areas=np.array([5])))
+    assert expected in (warned := capsys.readouterr().err) and ("cannot learn" in warned) == (images == 5)
+
+
+def test_masks_outside_the_surveyed_ones_are_still_masks(capsys):
+    from defectctl.training.launch import _tell_labels
+
+    bare = SimpleNamespace(mask=None)
+    dataset = SimpleNamespace(class_names=["patch"], known=lambda sample: SimpleNamespace(mask=()))
+    job = SimpleNamespace(train=[bare] * 2999 + [SimpleNamespace(mask="masks/a.png")], dataset=dataset)
+    _tell_labels(job, SimpleNamespace(masks=0, pixels=np.zeros(2, int), areas=np.zeros(0)))
+    assert "none of the 0 training masks looked at" in capsys.readouterr().err
 
 
 def test_summary_names_classes_that_are_there_but_never_predicted():

@@ -67,6 +67,13 @@ def test_patience_ends_the_stage_and_the_next_starts_from_the_best(tmp_path):
         assert parameter is not None and torch.equal(seen[4][name], seen[1][name])
 
 
+def test_patience_waits_for_the_next_validation(tmp_path):
+    values = scripted([0.2, 0.1, 0.1])
+    preset = toy_preset([{"epochs": 20}], patience=2, validate_every=3)
+    memory = toy_trainer(tmp_path / "run", preset, validate=values).run()
+    assert (len(memory.history), memory.position.best, memory.position.best_epoch) == (6, 0.2, 3)
+
+
 def test_validation_every_second_epoch_and_at_the_end(tmp_path):
     memory = toy_trainer(tmp_path / "run", toy_preset(validate_every=2)).run()
     assert ["val/defect_iou" in row for row in memory.history] == [False, True, True]

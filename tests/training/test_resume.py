@@ -15,6 +15,7 @@ from training_toys import ToyBatches, ToyNet, toy_preset, toy_trainer, toy_valid
 
 from defectctl.errors import InputError, Interrupted, RunError
 from defectctl.training.state import load_state, save_state
+from defectctl.training.validation import Validation
 
 STAGES = [
     {"name": "first", "epochs": 2, "schedule": {"name": "plateau", "patience": 1}},
@@ -187,6 +188,49 @@ def test_a_finished_run_goes_on_when_its_budget_is_raised(tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def resumed(run: Path, **changes):
+    """A finished run of one epoch, taken up with a changed preset."""
+    stage = {key: changes.pop(key) for key in ("optimiser", "train") if key in changes}
+    toy_trainer(run, toy_preset([{"epochs": 1}], patience=3)).run()
+    again = toy_trainer(run, toy_preset([{"epochs": 2} | stage], **changes))
+    again.resume()
+    return again
+
+
+def test_settings_that_are_changed_for_the_rest_of_a_run_take_effect(tmp_path):
+    sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.5, "weight_decay": 0.25}
+    again = resumed(tmp_path / "run", optimiser=sgd, micro_batch=2)
+    group = again.optimiser.param_groups[0]
+    assert (group["momentum"], group["weight_decay"], again.stepper.micro_batch) == (0.5, 0.25, 2)
+    assert again.optimiser.state, "the momentum so far is kept"
+
+
+def test_an_average_asked_for_later_starts_from_the_weights_so_far(tmp_path):
+    again = resumed(tmp_path / "run", ema=0.99)
+    weights = again.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in again.ema.shadow.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"optimiser": {"name": "adamw", "lr": 0.1}}, "cannot change its kind"), ({"train": ["encoder"]}, "the parts")],
+)
+def test_what_the_stored_state_does_not_fit_is_one_sentence(tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        resumed(tmp_path / "run", **changes)
+
+
+def test_patience_that_is_raised_lets_an_ended_stage_go_on(tmp_path):
+    def worse(model, precision, progress):
+        return Validation({"val/defect_iou": 0.5})
+
+    run = tmp_path / "run"
+    assert len(toy_trainer(run, toy_preset([{"epochs": 9}], patience=1), validate=worse).run().history) == 2
+    again = toy_trainer(run, toy_preset([{"epochs": 9}], patience=3), validate=worse)
+    again.resume()
+    assert len(again.run().history) == 4
+
+
 def test_a_damaged_state_is_refused(tmp_path):
     trainer = toy_trainer(tmp_path / "run", toy_preset())
     with pytest.raises(InputError, match="cannot be resumed"):
@@ -211,5 +255,8 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("defectctl.training.state.write_bytes", full)
+    with pytest.raises(RunError, match=r"No space left on device; make room .* start anew"):
+        save_state(tmp_path, {})
+    (tmp_path / "state.pt").write_bytes(b"an earlier state")
     with pytest.raises(RunError, match=r"No space left on device; make room .* --resume"):
         save_state(tmp_path, {})

@@ -160,6 +160,17 @@ def test_clipping_bounds_the_gradient_norm():
     assert result.gradient_norm > 1e-2 and moved == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_a_precision_that_was_raised_is_kept_but_another_device_brings_its_own():
+    stepper, _ = make_stepper(ToyNet(), precision="bf16", micro=4)
+    stepper.precision, stepper.micro_batch = "float32", 2  # after numbers that were not finite, and little memory
+    same, notes = make_stepper(ToyNet(), precision="bf16", micro=4)
+    same.load(stepper.state())
+    assert (same.precision, same.micro_batch) == ("float32", 2) and "going on in float32" in notes[0]
+    older, _ = make_stepper(ToyNet(), precision="fp16", micro=1)
+    older.load(same.state())
+    assert (older.precision, older.micro_batch) == ("fp16", 1) and older.scaler.is_enabled()
+
+
 def test_losses_that_reach_nothing_are_explained():
     net = ToyNet().requires_grad_(False)
     for micro in (None, 1):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +27,13 @@ BROKEN_FILE = (
     SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError
 )  # fmt: skip
 """What reading a damaged or foreign file raises, depending on where it is damaged."""
+
+HUB = "https://huggingface.co"
+"""Where timm and segmentation-models-pytorch keep their ImageNet weights; `$HF_ENDPOINT` names another place."""
+HUB_SECONDS = 3.0
+"""How long to wait for the hub to answer."""
+NOT_THERE = (OSError, RuntimeError, ValueError, KeyError)
+"""What the libraries raise where weights are not cached, not offered, or not to be downloaded."""
 
 
 def load_weights(network: nn.Module, weights: str) -> None:
@@ -57,17 +71,63 @@ def fetch_imagenet(network: nn.Module) -> dict[str, Tensor]:
     if fetch is None:
         raise InputError(f"model.weights: {type(network).__name__} has no ImageNet weights; use 'none' or a file")
     try:
-        return fetch()
+        with _hub(offline=True):
+            return fetch()
     except ImportError as error:
         raise InputError(
             f"model.weights: 'imagenet' needs the package '{error.name}'; install it, or use 'none' or a file"
         ) from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"model.weights: 'imagenet' cannot be had here ({reason}); where there is no network, fetch the weights on "
-            "another machine and name the file: --set model.weights=FILE.safetensors (or .pth), or use 'none'"
-        ) from error
+    except NOT_THERE as error:
+        if not hub_answers():
+            raise _not_to_be_had(f"they are not in the cache, and {_hub_address()} does not answer") from error
+    try:
+        with _hub(offline=False):
+            return fetch()
+    except NOT_THERE as error:
+        raise _not_to_be_had((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def _not_to_be_had(reason: str) -> InputError:
+    return InputError(
+        f"model.weights: 'imagenet' cannot be had here ({reason}); where there is no network, fetch the weights on "
+        "another machine and name the file: --set model.weights=FILE.safetensors (or .pth), or use 'none'"
+    )
+
+
+def _hub_address() -> str:
+    return os.environ.get("HF_ENDPOINT") or HUB
+
+
+def hub_answers() -> bool:
+    """Whether the hub, or the proxy that leads to it, takes a connection within `HUB_SECONDS`.
+
+    Asked because the hub's own client retries for the better part of a minute before it gives up.
+    """
+    proxies = urllib.request.getproxies()
+    target = proxies.get("https") or proxies.get("all") or _hub_address()
+    try:
+        parts = urlsplit(target if "://" in target else f"http://{target}")
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        with socket.create_connection((parts.hostname or "", port), HUB_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _hub(offline: bool) -> Iterator[None]:
+    """While the block runs, the hub's client keeps its retries to itself, and to its cache where `offline`."""
+    from huggingface_hub import constants
+
+    logger = logging.getLogger("huggingface_hub")
+    before = constants.HF_HUB_OFFLINE, logger.level
+    constants.HF_HUB_OFFLINE = offline or before[0]
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before[0]
+        logger.setLevel(before[1])
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

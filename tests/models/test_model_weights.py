@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from defectctl.errors import InputError
+from defectctl.models import weights
 from defectctl.models.registry import build_model
 from defectctl.models.weights import read_weights
 
@@ -79,15 +81,52 @@ def test_pickled_objects_are_refused(tmp_path):
         read_weights(tmp_path / "list.pth")
 
 
-def test_imagenet_offline_is_one_plain_sentence(monkeypatch):
+@pytest.mark.parametrize(
+    "answers, reason", [(True, "cannot reach the hub"), (False, "https://hub.test does not answer")]
+)
+def test_imagenet_offline_is_one_plain_sentence(monkeypatch, answers, reason):
     timm = pytest.importorskip("timm")
 
     def offline(*args, **kwargs):
         raise OSError("cannot reach the hub\nlong trace")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(InputError, match=r"cannot be had here \(cannot reach the hub\).*--set model.weights=FILE"):
+    monkeypatch.setattr(weights, "hub_answers", lambda: answers)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.test")
+    with pytest.raises(InputError, match=rf"cannot be had here \(.*{reason}\).*--set model.weights=FILE") as caught:
         build("imagenet")
+    assert "\n" not in str(caught.value)
+
+
+def test_hub_is_asked_for_by_its_address_or_proxy(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(weights.urllib.request, "getproxies", lambda: {})
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+        assert weights.hub_answers()
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+        assert not weights.hub_answers()
+        monkeypatch.setattr(weights.urllib.request, "getproxies", lambda: {"https": f"127.0.0.1:{port}"})
+        assert weights.hub_answers()
+
+
+def test_imagenet_is_looked_for_in_the_cache_before_the_network(monkeypatch):
+    timm = pytest.importorskip("timm")
+    from huggingface_hub import constants
+
+    theirs, seen = timm.create_model("starnet_s050"), []
+
+    def create(name, pretrained):
+        seen.append(constants.HF_HUB_OFFLINE)
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("not cached")
+        return theirs
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(timm, "create_model", create)
+    monkeypatch.setattr(weights, "hub_answers", lambda: True)
+    build("imagenet")
+    assert seen == [True, False] and constants.HF_HUB_OFFLINE is False
 
 
 def test_imagenet_fills_the_encoder(monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any
 
 from defectctl.errors import InputError, nearest
 from defectctl.fileio import read_json, write_json
+from defectctl.messages import warn
 from defectctl.version import __version__
 
 MODEL_FILE = "model.safetensors"
@@ -92,7 +93,7 @@ def find_run(run: str | None, root: Path = RUNS) -> Path:
     """
     if run is not None:
         return _named_run(run, root)
-    open_runs = [r for r in _runs(root) if read_run(r)["status"] != "finished" and (r / STATE_FILE).is_file()]
+    open_runs = [r for r, about in _runs(root) if about["status"] != "finished" and (r / STATE_FILE).is_file()]
     if not open_runs:
         raise InputError(f"no unfinished run with a saved state lies under '{root}'; name the run")
     return max(open_runs, key=lambda r: ((r / STATE_FILE).stat().st_mtime, r.name))
@@ -117,10 +118,14 @@ def find_model(model: str | None, root: Path = RUNS) -> tuple[Path, str]:
     if variable:
         return _named_model(variable, root, f"${MODEL_VARIABLE}"), f"${MODEL_VARIABLE}"
     runs = _runs(root)
-    finished = [(read_run(r)["ended"] or "", r.name, r) for r in runs if _is_finished(r)]
+    finished = [
+        (about["ended"] or "", run.name, run)
+        for run, about in runs
+        if about["status"] == "finished" and (run / MODEL_FILE).is_file()
+    ]
     if finished:
         return max(finished)[2] / MODEL_FILE, "newest finished run"
-    hint = f" ({runs[-1]} is {read_run(runs[-1])['status']})" if runs else ""
+    hint = f" ({runs[-1][0]} is {runs[-1][1]['status']})" if runs else ""
     raise InputError(f"no finished run lies under '{root}'{hint}; train one first or name a model with --model")
 
 
@@ -155,13 +160,16 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
-def _runs(root: Path) -> list[Path]:
-    """The run folders below `root`, oldest name first."""
-    return sorted(r for r in root.iterdir() if (r / RUN_FILE).is_file()) if root.is_dir() else []
-
-
-def _is_finished(run: Path) -> bool:
-    return read_run(run)["status"] == "finished" and (run / MODEL_FILE).is_file()
+def _runs(root: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The run folders below `root` with what they say of themselves, oldest name first; damaged ones are warned of."""
+    found = []
+    for run in sorted(root.iterdir()) if root.is_dir() else []:
+        if (run / RUN_FILE).is_file():
+            try:
+                found.append((run, read_run(run)))
+            except InputError as error:
+                warn(f"{error}; this run is left out")
+    return found
 
 
 def _named_run(run: str, root: Path) -> Path:
@@ -169,7 +177,7 @@ def _named_run(run: str, root: Path) -> Path:
         if path.is_dir():
             read_run(path)
             return path
-    names = [r.name for r in _runs(root)]
+    names = [run.name for run, _ in _runs(root)]
     raise InputError(f"run '{run}' does not exist{nearest(Path(run).name, names)}")
 
 
@@ -181,5 +189,5 @@ def _named_model(model: str, root: Path, said_by: str) -> Path:
             if (path / MODEL_FILE).is_file():
                 return path / MODEL_FILE
             raise InputError(f"{said_by} names the folder '{path}', which holds no {MODEL_FILE}")
-    names = [r.name for r in _runs(root)]
+    names = [run.name for run, _ in _runs(root)]
     raise InputError(f"{said_by} names '{model}', which does not exist{nearest(Path(model).name, names)}")

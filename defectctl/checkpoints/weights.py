@@ -21,6 +21,8 @@ METADATA_KEY = "defectctl"
 MAX_HEADER = 100_000_000
 """Longest header in bytes that the safetensors format allows."""
 
+NOT_SAFETENSORS = "model '{}' is not a safetensors file, or is damaged; give a run's model.safetensors"
+
 
 def save_model(path: Path, state_dict: dict[str, torch.Tensor], contract: Contract) -> None:
     """Write weights and contract to `path` atomically; equal input gives equal bytes."""
@@ -99,9 +101,9 @@ def _read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"model '{path}' is not a safetensors file, or is damaged") from error
+        raise InputError(NOT_SAFETENSORS.format(path)) from error
     if not isinstance(header, dict):
-        raise InputError(f"model '{path}' is not a safetensors file, or is damaged")
+        raise InputError(NOT_SAFETENSORS.format(path))
     _check_length(path, header, size - 8 - length)
     return header
 
@@ -111,6 +113,6 @@ def _check_length(path: Path, header: dict[str, Any], stored: int) -> None:
     try:
         expected = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
     except (TypeError, KeyError, IndexError) as error:
-        raise InputError(f"model '{path}' is not a safetensors file, or is damaged") from error
+        raise InputError(NOT_SAFETENSORS.format(path)) from error
     if expected != stored:
         raise InputError(f"model '{path}' is damaged: {stored} bytes of weights where {expected} are expected")

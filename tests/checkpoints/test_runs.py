@@ -134,3 +134,12 @@ def test_environment_names_the_versions() -> None:
 def test_run_file_is_plain_json() -> None:
     run = new_run(Path("runs"), "quick")
     assert set(read_json(run / "run.json", "run file")) == {"status", "preset", "started", "ended"}
+
+
+def test_a_damaged_run_is_left_out_with_a_warning_and_hides_no_other(tmp_path, capsys):
+    good, bad = new_run(tmp_path, "quick"), new_run(tmp_path, "quick")
+    (good / MODEL_FILE).write_bytes(b"")
+    mark_run(good, "finished")
+    (bad / "run.json").write_text("{", encoding="utf-8")
+    assert find_model(None, tmp_path) == (good / MODEL_FILE, "newest finished run")
+    assert str(bad / "run.json") in capsys.readouterr().err

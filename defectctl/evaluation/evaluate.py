@@ -91,7 +91,7 @@ def evaluate(
     folder = check_out(out or model.parent / "evaluation" / _folder_name(chosen))
     preset = contract.preset_config()
     runner, device = _load(model, hardware, preset.predict.batch_size)
-    pictures = PictureStore(chosen.dataset, preset.input.colour)
+    pictures = PictureStore(chosen.dataset, preset.input.colour, cache_bytes=0)  # each is needed once
     began = time.perf_counter()
     with _counter(len(chosen.samples)) as count:
         table = _score(runner, chosen, pictures, contract.min_area, device["batch_size"], count)
@@ -131,7 +131,7 @@ def evaluate_masks(
     chosen = load_part(data, split, part)
     files = match_masks(masks, chosen)
     folder = check_out(out or masks / "evaluation" / _folder_name(chosen))
-    pictures = PictureStore(chosen.dataset, "rgb")
+    pictures = PictureStore(chosen.dataset, "rgb", cache_bytes=0)
     with _counter(len(chosen.samples)) as count:
         table = score_masks(chosen, files, pictures, count)
     unknown = {

@@ -21,14 +21,16 @@ def match_masks(folder: Path, part: Part) -> dict[str, Path]:
     """Find each sample's mask in a folder that `predict` wrote: its id with `.png` for the ending, or added to it.
 
     `predict` names results by their path below its input folder, which may lie deeper than the dataset's ids begin;
-    so leading folders of the id are dropped one by one until a mask is found.
+    so leading folders of the ids are dropped, of all ids equally many, until every image has its mask.
 
     Raises:
         InputError: the folder is missing, an image has no mask, or two images would share one.
     """
     if not folder.is_dir():
         raise InputError(f"--masks '{folder}' is not a folder")
-    found = {sample.id: _match(folder, sample.id) for sample in part.samples}
+    ids = [PurePosixPath(sample.id) for sample in part.samples]
+    tries = [{str(name): _match(folder, name, depth) for name in ids} for depth in range(_folders(ids) + 1)]
+    found = min(tries, key=lambda paths: sum(path is None for path in paths.values()))
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise InputError(
@@ -44,13 +46,16 @@ def match_masks(folder: Path, part: Part) -> dict[str, Path]:
     return matched
 
 
-def _match(folder: Path, sample_id: str) -> Path | None:
-    parts = PurePosixPath(sample_id).parts
-    for start in range(len(parts)):
-        rest = PurePosixPath(*parts[start:])
-        for candidate in (f"{rest}.png", rest.with_suffix(".png").as_posix()):
-            if (folder / candidate).is_file():
-                return folder / candidate
+def _folders(ids: list[PurePosixPath]) -> int:
+    """How many leading folders every id has, and may lose."""
+    return min((len(name.parts) - 1 for name in ids), default=0)
+
+
+def _match(folder: Path, name: PurePosixPath, depth: int) -> Path | None:
+    rest = PurePosixPath(*name.parts[depth:])
+    for candidate in (f"{rest}.png", rest.with_suffix(".png").as_posix()):
+        if (folder / candidate).is_file():
+            return folder / candidate
     return None
 
 

@@ -19,6 +19,7 @@ from defectctl.evaluation.evaluate import Hardware, check_hardware, evaluate, ev
 from defectctl.evaluation.leaks import find_leak
 from defectctl.evaluation.part import load_part
 from defectctl.imaging.reader import read_image
+from defectctl.loading.pictures import PictureStore
 
 CPU = Hardware("cpu", "float32", threads=1)
 
@@ -83,6 +84,21 @@ def test_small_components_and_thresholds_of_the_contract_are_used(steel, model):
     strict = evaluate(model(thresholds={"ng": 0.9}), steel.root, hardware=CPU)
     assert strict["metrics"]["defect_iou"] > 0, "a part's verdict changes no pixel"
     assert strict["parts"]["escapes"] == strict["parts"]["defective_parts"]
+
+
+def test_pictures_that_are_needed_once_do_not_fill_the_memory(steel, model, tmp_path: Path, monkeypatch):
+    kept: list[int] = []
+    real = PictureStore._cached
+
+    def cached(store, key, decode):
+        array = real(store, key, decode)
+        kept.append(len(store._cache))
+        return array
+
+    monkeypatch.setattr(PictureStore, "_cached", cached)
+    evaluate(model(), steel.root, hardware=CPU)
+    evaluate_masks(steel.write_masks(tmp_path / "masks"), steel.root)
+    assert kept and not any(kept)
 
 
 def test_a_leak_is_counted_and_warned_of_loudly(steel, model, capsys: pytest.CaptureFixture):

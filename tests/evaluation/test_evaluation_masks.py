@@ -116,3 +116,11 @@ def test_masks_are_scored_without_torch(steel, tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
     assert (masks / "evaluation" / "steel-official-test" / "metrics.json").is_file()
+
+
+def test_a_missing_mask_is_not_met_by_one_of_another_folder(steel, tmp_path: Path):
+    masks = steel.write_masks(tmp_path / "masks")
+    first = next(iter(sorted(p for p in masks.rglob("*.png") if p.parent != masks)))
+    first.rename(masks / first.name)
+    with pytest.raises(InputError, match="holds no mask for 1 of"):
+        evaluate_masks(masks, steel.root, part="train", out=tmp_path / "o")

@@ -65,7 +65,9 @@ def choose_device(name: str = "auto") -> torch.device:
         "install a CUDA build of torch (see the README)"
     )
     if name != "auto":
-        raise InputError(f"device '{name}' is not available: {hint if cpu_only else 'torch finds no CUDA device'}")
+        raise InputError(
+            f"device '{name}' is not available: {hint if cpu_only else 'torch finds no CUDA device; use --device cpu'}"
+        )
     if cpu_only:
         warn(f"running on the CPU: {hint}")
     else:

@@ -203,7 +203,7 @@ class _Run:
         except OSError as error:
             return _Loaded(item, stamp, reason=f"cannot be opened: {error.strerror or error}")
         except ImageError as error:
-            return _Loaded(item, stamp, reason=str(error))
+            return _Loaded(item, stamp, reason=error.reason)
         return _Loaded(item, stamp, picture)
 
     def _maps(self, batch: list[_Loaded]) -> list[Maps | None]:

@@ -171,7 +171,11 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 def _store_weights_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Cast the weights that autocast would cast at every call; the results are the same."""
+    """Cast the weights that autocast would cast at every call.
+
+    The results are the same, but for modules that add weights up before they use them (`MSAA`): there each is rounded
+    before the sum as well as after it.
+    """
     for module in model.modules():
         if type(module) in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
             module.to(dtype)

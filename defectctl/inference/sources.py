@@ -113,9 +113,11 @@ def _stdin_lines() -> list[str]:
 
 
 def _existing(text: str) -> Path:
+    if not text.strip():
+        raise InputError("an input is empty text; name an image or a folder ('.' is the current one)")
     path = Path(text)
     if not path.exists():
-        raise InputError(f"input '{text}' does not exist")
+        raise InputError(f"input '{text}' does not exist; check the path")
     return path
 
 

@@ -35,6 +35,11 @@ def test_out_inside_the_input_is_not_read(tmp_path: Path) -> None:
         listed([root], root)
 
 
+def test_empty_text_is_not_the_current_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="empty text"):
+        list_inputs([""], tmp_path / "out")
+
+
 def test_several_inputs_are_named_below_their_common_folder(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.png", "y/a.png", "y/b.png")
     out = tmp_path / "out"

@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -27,6 +28,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("defectctl.cli.demo", "All steps once, on generated steel surfaces."),
 }
 """Command -> the module with its function `command`, and its line in the help."""
+
+TIDY_SECONDS = 5.0
+"""How long after a Ctrl-C another one is overlooked, so that an impatient second does not leave half-written files."""
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -124,21 +128,36 @@ def _options(
     """
 
 
-def _stop(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+class _Interrupter:
+    """Raises KeyboardInterrupt at a first Ctrl-C or SIGTERM; more of them do not disturb the tidying up after it."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        now = time.monotonic()
+        if self._first is None or now - self._first > TIDY_SECONDS:
+            self._first = now
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does; only the main thread may set that."""
+def _signals_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, once; only the main thread may set that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _stop)
+    # A SIGINT that the caller ignores (nohup, a shell's background job) stays ignored.
+    ours = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        ours.append(signal.SIGINT)
+    interrupter = _Interrupter()
+    before = {number: signal.signal(number, interrupter) for number in ours}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prepare_streams() -> None:
@@ -162,5 +181,5 @@ def main(args: Sequence[str] | None = None) -> int:
         # None lets typer expand wildcards on Windows, whose shells do not.
         return group.main(args=None if args is None else given, prog_name="defectctl", standalone_mode=False)
 
-    with _sigterm_as_interrupt():
+    with _signals_as_interrupt():
         return guarded(run, debug="--debug" in given)

@@ -83,8 +83,10 @@ def _subject(preset: str | None, model: str | None, overrides: list[str], classe
     """Check what is to be measured before torch is imported; return its description and a function that loads it."""
     if preset is None:
         from defectctl.checkpoints.runs import find_model
+        from defectctl.checkpoints.weights import read_contract
 
         path, why = find_model(model)
+        read_contract(path).preset_config()
         say(f"model: {path} ({why})")
 
         def load_file(device: Any) -> Any:

@@ -47,11 +47,12 @@ def command(
     Example: defectctl demo --out demo
     """
     set_quiet(quiet)
-    from defectctl.inference.device import check_device_name
+    from defectctl.inference.device import check_device_name, choose_device
 
     check_device_name(device)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"'{out}' is not an empty folder; choose a new one with --out, or delete it")
+    device = str(choose_device(device))  # once: each choice of its own would announce the CPU anew
     dataset, split = _make_data(out, seed)
     model, seconds = _train(out, seed, device, threads, quiet)
     from defectctl.evaluation.evaluate import Hardware, evaluate

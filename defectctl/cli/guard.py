@@ -90,6 +90,10 @@ def _explain_system(error: OSError) -> int:
         return _tell(f"file or folder{place} does not exist", EXIT_USAGE)
     if isinstance(error, PermissionError):
         return _tell(f"no permission to use{place}; check its rights or choose another place", EXIT_USAGE)
+    if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
+        return _tell(f"{error.strerror.lower()}:{place}; check the path", EXIT_USAGE)
+    if error.errno in (errno.EROFS, errno.ENAMETOOLONG):
+        return _tell(f"{error.strerror.lower()}:{place}; choose another place", EXIT_USAGE)
     return _tell(f"{error.strerror.lower()}{':' if place else ''}{place}", EXIT_FAILED)
 
 

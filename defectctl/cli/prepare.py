@@ -45,7 +45,7 @@ def command(
     name: Annotated[
         str | None, typer.Option("--name", help="The dataset's name; default: that of the --out folder.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random parts of the split.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random parts of the split.")] = 0,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the dataset in --out, once the new one is whole.")
     ] = False,
@@ -137,18 +137,20 @@ def _print_json(result: PrepareResult) -> None:
     from defectctl.cli.tables import print_json
 
     dataset = result.dataset
-    print_json({
-        "out": str(dataset.root),
-        "name": dataset.name,
-        "format": result.format,
-        "layout": result.layout,
-        "fingerprint": dataset.fingerprint,
-        "counts": dataset.counts,
-        "classes": result.classes,
-        "split": {"name": result.split.name, "maker": result.split.maker, "parts": result.parts},
-        "notes": result.notes,
-        "findings": [
-            {"file": f.file, "problem": f.problem, "left_out": f.dropped, "text": f.text} for f in result.findings
-        ],
-        "next": _next_command(result),
-    })
+    print_json(
+        {
+            "out": str(dataset.root),
+            "name": dataset.name,
+            "format": result.format,
+            "layout": result.layout,
+            "fingerprint": dataset.fingerprint,
+            "counts": dataset.counts,
+            "classes": result.classes,
+            "split": {"name": result.split.name, "maker": result.split.maker, "parts": result.parts},
+            "notes": result.notes,
+            "findings": [
+                {"file": f.file, "problem": f.problem, "left_out": f.dropped, "text": f.text} for f in result.findings
+            ],
+            "next": _next_command(result),
+        }
+    )

@@ -184,6 +184,11 @@ class OutOfMemoryError(RuntimeError):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1, "error: the disk is full"),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.png"), 2, "error: file or folder 'a.png' does not exist"),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "error: no permission to use 'out'"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"),
+            2,
+            "error: not a directory: 'a/b'; check the path",
+        ),
         (OSError(errno.EIO, "Input/output error", "disk.png"), 1, "error: input/output error: 'disk.png'"),
         (KeyError("x"), 1, "error: unexpected KeyError ('x'): this is a fault in defectctl; run again with --debug"),
     ],
@@ -220,6 +225,25 @@ def test_sigterm_ends_like_an_interrupt(commands: dict) -> None:
     commands["run"] = stop
     assert main(["toy", "."]) == 130
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
+def test_an_impatient_second_interrupt_does_not_disturb_the_tidying_up(commands: dict) -> None:
+    tidied = []
+
+    def stop() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            tidied.append(True)
+
+    commands["run"] = stop
+    assert main(["toy", "."]) == 130
+    assert tidied and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no file names that are not text")

@@ -10,6 +10,8 @@ import numpy as np
 from defectctl.dataset.types import UNKNOWN, Box
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+MIDDLE_GREY = 3 * 110
+"""Sum of red, green and blue above which black text is easier to read than white."""
 
 
 def to_rgb8(picture: np.ndarray) -> np.ndarray:
@@ -60,12 +62,14 @@ def _draw_box(canvas: np.ndarray, box: Box, colour: tuple[int, int, int], text: 
     x1, y1 = max(0, int(box[0]) - width - 1), max(0, int(box[1]) - width - 1)
     x2, y2 = min(right, int(box[2]) + width), min(height, int(box[3]) + width)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, width)
-    scale = 0.4 * width
+    scale = 0.35 * width
     (text_width, text_height), base = cv2.getTextSize(text, FONT, scale, width)
     left = min(x1, max(0, right - text_width))
     bottom = y1 - base if y1 - base - text_height >= 0 else min(height, y2 + text_height + base)
-    cv2.putText(canvas, text, (left, bottom), FONT, scale, (0, 0, 0), width + 2, cv2.LINE_AA)
-    cv2.putText(canvas, text, (left, bottom), FONT, scale, colour, width, cv2.LINE_AA)
+    # One line of text on a plate: a second, thicker line as its outline has other letter widths in OpenCV 5.
+    cv2.rectangle(canvas, (left, bottom - text_height - 1), (left + text_width, bottom + base - 2), colour, cv2.FILLED)
+    ink = (0, 0, 0) if sum(colour) > MIDDLE_GREY else (255, 255, 255)
+    cv2.putText(canvas, text, (left, bottom), FONT, scale, ink, width, cv2.LINE_AA)
 
 
 def _plain(name: str, label: int) -> str:

@@ -20,7 +20,10 @@ from defectctl.imaging.pixel_rule import PixelRule
 __all__ = ["ImageError", "ImageInfo", "decode_image", "decode_stored", "inspect_image", "read_image", "turn_upright"]
 
 # What OpenCV has to say about a broken file goes into the ImageError, not onto the user's screen as C++ log lines.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+if hasattr(cv2, "setLogLevel"):
+    cv2.setLogLevel(0)  # OpenCV 4
+else:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV 5
 
 _STORED = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _LUMA = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION

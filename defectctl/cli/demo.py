@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,9 @@ PICTURES = 320
 SIDE = 128
 """Height and width of a generated surface, in pixels."""
 
+MOST_THREADS = 4
+"""The demo computes on every core up to this many: it is watched, so it may have the machine for a minute."""
+
 OVERRIDES = (
     "model={name: sme-deeplab, backbone: starnet_s050}",
     f"input.size=[{SIDE}, {SIDE}]",
@@ -35,7 +39,8 @@ def command(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the surfaces and of the training.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads that compute on the CPU; default: cores less one.")
+        int | None,
+        typer.Option("--threads", min=1, help="Threads that compute on the CPU; default: all cores, at most 4."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No messages, only warnings and the result.")] = False,
@@ -52,6 +57,7 @@ def command(
     check_device_name(device)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"'{out}' is not an empty folder; choose a new one with --out, or delete it")
+    threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
     device = str(choose_device(device))  # once: each choice of its own would announce the CPU anew
     dataset, split = _make_data(out, seed)
     model, seconds = _train(out, seed, device, threads, quiet)

@@ -60,6 +60,30 @@ _UMASK = _umask()
 """Asked for once, at import: to ask means to set it, for all threads, and another thread would read the 0 between."""
 
 
+def check_writable(folder: Path, what: str) -> None:
+    """Refuse a folder that cannot be made or written to, before anything is computed; nothing is left behind.
+
+    Args:
+        what: the folder's name in the sentence, e.g. "the run folder".
+
+    Raises:
+        InputError: with the reason.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{what} '{folder}' cannot be made: '{existing}' is a file; choose another with --out")
+    try:
+        # Tried, not asked for: on Windows and on network shares the rights that a folder shows are not the whole truth.
+        handle, name = tempfile.mkstemp(prefix=".defectctl-", dir=existing)
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{what} '{folder}' cannot be written: {reason}; choose another with --out") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically, making parent folders."""
     with atomic_path(path) as temporary:

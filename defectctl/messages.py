@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -28,6 +29,23 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
+@contextmanager
+def counter(total: int, what: str, unit: str = "img") -> Iterator[Callable[[int], None]]:
+    """Yield a function that moves the bar of `progress` on by so many, for work that is done in batches."""
+    if _quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(**_bar(total, what, unit)) as bar:
+        yield lambda done: bar.update(done) and None
+
+
+def _bar(total: int | None, what: str, unit: str) -> dict[str, Any]:
+    options = {"file": sys.stderr, "delay": 0.5, "leave": False, "dynamic_ncols": True}
+    return {"total": total, "desc": what, "unit": unit, **options}
+
+
 def progress(items: Iterable[T], total: int | None = None, what: str = "", unit: str = "it") -> Iterator[T]:
     """Yield `items` behind a tqdm bar on stderr; the bar appears only after half a second and only on a terminal."""
     if _quiet or not sys.stderr.isatty():
@@ -35,6 +53,4 @@ def progress(items: Iterable[T], total: int | None = None, what: str = "", unit:
         return
     from tqdm import tqdm
 
-    yield from tqdm(
-        items, total=total, desc=what, unit=unit, file=sys.stderr, delay=0.5, leave=False, dynamic_ncols=True
-    )
+    yield from tqdm(items, **_bar(total, what, unit))

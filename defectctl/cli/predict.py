@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defectctl.errors import EXIT_DEFECTS, EXIT_FINDINGS, EXIT_OK
-from defectctl.messages import say, set_quiet
+from defectctl.fileio import check_writable
+from defectctl.messages import counter, say, set_quiet
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from defectctl.inference.options import PredictOptions
     from defectctl.inference.predict import Summary
     from defectctl.inference.sources import InputFile
-
-CPU_BATCH, CUDA_BATCH = 8, 32
-
 
 Inputs = Annotated[
     list[str],
@@ -84,21 +81,21 @@ def command(
     from defectctl.checkpoints.runs import find_model
     from defectctl.checkpoints.weights import read_contract
     from defectctl.inference.device import check_device_name, check_precision_name
-    from defectctl.inference.options import PredictOptions, check_out, parse_kinds, parse_threshold
+    from defectctl.inference.options import PredictOptions, parse_kinds, parse_threshold
     from defectctl.inference.sources import list_inputs
 
     set_quiet(quiet)
     check_device_name(device)
     check_precision_name(precision)
     options = PredictOptions(parse_kinds(write), parse_threshold(threshold), min_area, batch_size, skip_done)
-    check_out(out)
+    check_writable(out, "the results folder")
     files = list_inputs(inputs, out, recursive)
     path, why = find_model(model)
     read_contract(path).preset_config()
     say(f"model: {path} ({why})")
 
     place, arithmetic = _prepare_device(device, precision, threads)
-    summary, used = _predict(files, out, path, options, place, arithmetic, quiet)
+    summary, used = _predict(files, out, path, options, place, arithmetic)
     _report(summary, {"model": str(path), "why": why, "out": str(out), **used}, as_json)
     raise typer.Exit(_exit_code(summary, fail_on_defect))
 
@@ -110,22 +107,20 @@ def _predict(
     options: PredictOptions,
     device: torch.device,
     precision: str,
-    quiet: bool,
 ) -> tuple[Summary, dict[str, Any]]:
     """Load the model, fill in what the user left to it, and predict; also return the settings that were used."""
     from defectctl.inference.predict import predict_files
     from defectctl.inference.runner import load_runner
 
     runner, contract = load_runner(path, device, precision)
-    by_device = CUDA_BATCH if device.type == "cuda" else CPU_BATCH
     options = replace(
         options,
         thresholds=contract.thresholds if options.thresholds is None else options.thresholds,
         min_area=contract.min_area if options.min_area is None else options.min_area,
-        batch_size=options.batch_size or contract.preset_config().predict.batch_size or by_device,
+        batch_size=options.batch_size or contract.preset_config().predict.batch_size,
     )
-    with _bar(len(files), quiet) as bar:
-        summary = predict_files(files, out, runner, contract, path, options, lambda row: bar.update())
+    with counter(len(files), "predict") as count:
+        summary = predict_files(files, out, runner, contract, path, options, lambda row: count(1))
     used = {"device": str(device), "precision": precision}
     return summary, {**used, "thresholds": options.thresholds, "min_area": options.min_area}
 
@@ -139,13 +134,6 @@ def _prepare_device(device: str, precision: str, threads: int | None) -> tuple[t
     set_threads(threads, place)
     cv2.setNumThreads(1)  # images are already worked on side by side
     return place, choose_precision(place, precision)
-
-
-def _bar(total: int, quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    hidden = quiet or not sys.stderr.isatty()
-    return tqdm(total=total, desc="predict", unit="image", file=sys.stderr, disable=hidden, delay=0.5, leave=False)
 
 
 def _report(summary: Summary, settings: dict[str, Any], as_json: bool) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,10 +20,10 @@ from defectctl.evaluation.files import FILES, write_files
 from defectctl.evaluation.leaks import find_leak, split_note
 from defectctl.evaluation.masks import match_masks, read_prediction, score_masks
 from defectctl.evaluation.part import Part, load_part
-from defectctl.fileio import sha256_file
+from defectctl.fileio import check_writable, sha256_file
 from defectctl.inference.device import check_device_name, check_precision_name
 from defectctl.loading.pictures import PictureStore
-from defectctl.messages import progress, say, warn
+from defectctl.messages import counter, say, warn
 from defectctl.metrics.image_level import image_metrics
 from defectctl.metrics.segmentation import segmentation_metrics
 from defectctl.metrics.table import ImageTable
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
 RESULT_FORMAT = 1
 """Version of the layout of `metrics.json`."""
 
-CPU_BATCH, CUDA_BATCH = 8, 32
-"""Images a pass where neither the user nor the preset says."""
-
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
@@ -51,7 +46,7 @@ class Hardware:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto`, `float32`, `bf16` or `fp16`.
         threads: of torch on the CPU; None chooses.
-        batch_size: images a pass; None: the preset's, else `CPU_BATCH` or `CUDA_BATCH`.
+        batch_size: images a pass; None: the preset's, else the device's.
     """
 
     device: str = "auto"
@@ -88,12 +83,13 @@ def evaluate(
     chosen = load_part(data, split, part)
     check_classes(model, contract, chosen)
     leak = find_leak(chosen, contract)
-    folder = check_out(out or model.parent / "evaluation" / _folder_name(chosen))
+    folder = out or model.parent / "evaluation" / _folder_name(chosen)
+    check_writable(folder, "the results folder")
     preset = contract.preset_config()
     runner, device = _load(model, hardware, preset.predict.batch_size)
     pictures = PictureStore(chosen.dataset, preset.input.colour, cache_bytes=0)  # each is needed once
     began = time.perf_counter()
-    with _counter(len(chosen.samples)) as count:
+    with counter(len(chosen.samples), "evaluate") as count:
         table = _score(runner, chosen, pictures, contract.min_area, device["batch_size"], count)
     seconds = time.perf_counter() - began
     device.update(seconds=round(seconds, 3), images_per_second=round(len(table) / seconds, 3))
@@ -130,9 +126,10 @@ def evaluate_masks(
     """
     chosen = load_part(data, split, part)
     files = match_masks(masks, chosen)
-    folder = check_out(out or masks / "evaluation" / _folder_name(chosen))
+    folder = out or masks / "evaluation" / _folder_name(chosen)
+    check_writable(folder, "the results folder")
     pictures = PictureStore(chosen.dataset, "rgb", cache_bytes=0)
-    with _counter(len(chosen.samples)) as count:
+    with counter(len(chosen.samples), "evaluate") as count:
         table = score_masks(chosen, files, pictures, count)
     unknown = {
         "train_images": None,
@@ -176,7 +173,7 @@ def check_classes(model: Path, contract: Contract, part: Part) -> None:
 def _load(model: Path, hardware: Hardware, preset_batch: int | None) -> tuple[TorchRunner, dict[str, Any]]:
     import cv2
 
-    from defectctl.inference.device import choose_device, choose_precision, set_threads
+    from defectctl.inference.device import choose_device, choose_precision, default_batch_size, set_threads
     from defectctl.inference.runner import load_runner
 
     cv2.setNumThreads(1)  # images are already read side by side
@@ -189,7 +186,7 @@ def _load(model: Path, hardware: Hardware, preset_batch: int | None) -> tuple[To
         import torch
 
         name = torch.cuda.get_device_name(device)
-    batch_size = hardware.batch_size or preset_batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    batch_size = hardware.batch_size or preset_batch or default_batch_size(device)
     about = {"device": str(device), "name": name, "precision": precision, "threads": threads, "batch_size": batch_size}
     return runner, about
 
@@ -269,34 +266,3 @@ def _finish(
 
 def _folder_name(part: Part) -> str:
     return re.sub(r"[^\w.-]+", "_", f"{part.dataset.name}-{part.split.name}-{part.name}")
-
-
-def check_out(folder: Path) -> Path:
-    """Return `folder` if it can be made and written to; it is made with the first file, so that a mistake leaves none.
-
-    Raises:
-        InputError: a file is in the way, or the rights are missing.
-    """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"the folder '{folder}' cannot be made: '{existing}' is a file; choose another --out")
-    if not os.access(existing, os.W_OK):
-        raise InputError(f"the folder '{folder}' cannot be written: '{existing}' is read-only; choose another --out")
-    return folder
-
-
-@contextmanager
-def _counter(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar that is moved on by calling it with the number of images done."""
-    bar = iter(progress(range(total), total=total, what="evaluate", unit="img"))
-
-    def count(done: int) -> None:
-        for _ in range(done):
-            next(bar, None)
-
-    try:
-        yield count
-    finally:
-        next(bar, None)

@@ -42,11 +42,6 @@ def rasterise(region: Region, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def region_from_mask(mask: np.ndarray) -> Region:
-    """The region of a bool or uint8 mask `(H, W)`, pixel for pixel (a run-length, never a polygon)."""
-    return Region(rle=encode_rle(mask))
-
-
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     """COCO compressed run-length of a bool or uint8 mask `(H, W)`: `{"size": [H, W], "counts": str}`."""
     rle = _encode(np.asarray(mask) != 0)

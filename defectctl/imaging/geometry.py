@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MODES = ("resize", "stretch")
-
 
 @dataclass(frozen=True, slots=True)
 class Geometry:

@@ -16,6 +16,7 @@ from defectctl.messages import say, warn
 if TYPE_CHECKING:
     import torch
 
+CPU_BATCH, CUDA_BATCH = 8, 32
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 
@@ -78,6 +79,11 @@ def choose_device(name: str = "auto") -> torch.device:
 def nvidia_driver_present() -> bool:
     """Whether an NVIDIA driver is installed, told by its tool or its library, without torch."""
     return bool(shutil.which("nvidia-smi") or ctypes.util.find_library("nvcuda" if os.name == "nt" else "cuda"))
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Images a pass where neither the user nor the preset says."""
+    return CUDA_BATCH if device.type == "cuda" else CPU_BATCH
 
 
 def choose_precision(device: torch.device, asked: str = "auto") -> str:

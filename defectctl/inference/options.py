@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from defectctl.errors import InputError, nearest
 
@@ -67,16 +65,3 @@ def parse_threshold(text: str | None) -> dict[str, float] | None:
             "(UNSURE from the first, NG from the second), each in 0..1"
         )
     return {"ng": values[-1]} if len(values) == 1 else {"ok": values[0], "ng": values[1]}
-
-
-def check_out(out: Path) -> None:
-    """Refuse a folder for results that could never be written, before anything is computed.
-
-    Raises:
-        InputError: it is a file, or lies where nothing may be written.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out '{out}' is a file; name a folder")
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"--out '{out}' cannot be made: nothing may be written in '{existing}'")

@@ -66,11 +66,6 @@ def clean(class_map: np.ndarray, defect: np.ndarray, min_area: int = 0) -> Clean
     return Cleaned(class_map, instances, len(small))
 
 
-def find_instances(class_map: np.ndarray, defect: np.ndarray, min_area: int = 0) -> list[Instance]:
-    """The components of at least `min_area` pixels with their mean defect probability; see `clean`."""
-    return clean(class_map, defect, min_area).instances
-
-
 def clean_map(class_map: np.ndarray, min_area: int) -> np.ndarray:
     """The class map with components below `min_area` pixels turned into background; the input is left as it is."""
     return clean(class_map, np.zeros_like(class_map), min_area).class_map

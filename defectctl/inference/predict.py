@@ -18,6 +18,7 @@ from defectctl.errors import InputError
 from defectctl.fileio import sha256_file
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.imaging.reader import ImageError, decode_image
+from defectctl.inference.device import default_batch_size
 from defectctl.inference.journal import Journal, read_journal
 from defectctl.inference.options import PredictOptions
 from defectctl.inference.postprocess import clean, image_score, verdict
@@ -28,7 +29,6 @@ from defectctl.inference.writers import ROW_KEYS, ResultWriter, check_folders
 from defectctl.loading.prefetch import prefetch
 from defectctl.messages import say, warn
 
-DEFAULT_BATCH = 8
 BATCH_PIXELS = 1 << 26
 """Pixels of the images in one batch at most (a single image may be larger)."""
 DEEPEST_USUAL = 1 << 14
@@ -121,7 +121,7 @@ class _Run:
         self.journal = Journal(out, keep=options.skip_done)
         self.thresholds = contract.thresholds if options.thresholds is None else options.thresholds
         self.min_area = contract.min_area if options.min_area is None else options.min_area
-        self.batch_size = options.batch_size or DEFAULT_BATCH
+        self.batch_size = options.batch_size or default_batch_size(runner.device)
         self.settings = {
             "model": {"file": model.as_posix(), "sha256": sha256_file(model)},
             "thresholds": self.thresholds,

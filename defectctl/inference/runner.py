@@ -128,8 +128,8 @@ def maps_from_logits(logits: Tensor, geometries: list[Geometry]) -> list[Maps]:
 
 def _to_image(logits: Tensor, geometry: Geometry) -> Tensor:
     logits = _resize(logits, geometry.net_height, geometry.net_width)
-    bottom, right = geometry.top + geometry.inner_height, geometry.left + geometry.inner_width
-    return _resize(logits[:, :, geometry.top : bottom, geometry.left : right], geometry.height, geometry.width)
+    rows, columns = geometry.inside
+    return _resize(logits[:, :, rows, columns], geometry.height, geometry.width)
 
 
 def _resize(logits: Tensor, height: int, width: int) -> Tensor:

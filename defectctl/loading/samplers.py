@@ -8,8 +8,6 @@ import numpy as np
 
 from defectctl.errors import InputError
 
-SAMPLERS = ("shuffle", "balanced", "pairs", "alternate")
-
 
 def epoch_batches(
     sampler: str, batch_size: int, seed: int, epoch: int, class_sets: Sequence[frozenset[int]], labels: Sequence[int]

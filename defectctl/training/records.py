@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from defectctl.fileio import write_bytes, write_text
+from defectctl.fileio import write_text
 
 CURVE_SECONDS = 30.0
 """Least time between two drawings of the curves while training."""
@@ -30,31 +30,14 @@ def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
 
 def write_curves(path: Path, history: Sequence[dict[str, Any]], select: str) -> None:
-    """Draw loss, the leading validation metrics and the learning rate over the epochs."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draw the losses, the leading validation metrics with each class's IoU, and the learning rate over the epochs."""
+    from defectctl.reports.curves import draw_curves
 
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(3, 1, sharex=True)
-    terms = [c for c in columns_of(history) if c == "loss" or c.startswith("loss/")]
-    leading = list(dict.fromkeys([select, "val/defect_iou", "val/miou_defects", "val/miou"]))
-    scores = leading + [c for c in columns_of(history) if c.startswith("val/iou/")]
-    content = [(terms, "loss"), (scores, "validation"), (["lr"], "learning rate")]
-    for panel, (names, label) in zip(panels, content, strict=True):
-        for name in names:
-            points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
-            if points:
-                x, y = zip(*points, strict=True)
-                panel.plot(x, y, label=name, marker="." if len(points) < 40 else "", linewidth=1.2)
-        panel.set_ylabel(label)
-        panel.grid(alpha=0.3)
-        if panel.get_legend_handles_labels()[0]:
-            panel.legend(fontsize="small")
-    panels[-1].set_xlabel("epoch")
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=100)
-    write_bytes(path, data.getvalue())
+    leading = ["epoch", "lr", select, "val/defect_iou", "val/miou_defects", "val/miou"]
+    losses = [c for c in columns_of(history) if c == "loss" or c.startswith("loss/")]
+    classes = [c for c in columns_of(history) if c.startswith("val/iou/")]
+    wanted = list(dict.fromkeys([*leading, *losses, *classes]))
+    draw_curves([{key: row[key] for key in wanted if key in row} for row in history], path)
 
 
 class Log:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from defectctl.dataset.locate import find_dataset
 from defectctl.dataset.store import load_dataset, load_split
 from defectctl.dataset.types import Dataset, Sample, Split
 from defectctl.errors import InputError
+from defectctl.fileio import check_writable
 from defectctl.inference.device import check_device_name
 from defectctl.models.registry import check_model
 from defectctl.training.loss_names import check_losses
@@ -99,7 +98,7 @@ def check_request(options: TrainOptions) -> TrainJob:
     split = load_split(dataset, options.split or stored.get("split"))
     if stored:
         _same_data(stored, dataset, split)
-    check_writable(run or out)
+    check_writable(run or out, "the run folder")
     by_id = {sample.id: sample for sample in dataset.samples}
     parts = {name: [by_id[i] for i in split.parts.get(name, [])] for name in ("train", "val")}
     for name, samples in parts.items():
@@ -153,23 +152,3 @@ def _same_data(stored: dict[str, Any], dataset: Dataset, split: Split) -> None:
             f"'{dataset.root}' (split '{split.name}') is not the data this run was started with; resume with that "
             "data (--data, --split) or start a new run"
         )
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to, leaving nothing behind.
-
-    Raises:
-        InputError: with the reason.
-    """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"the run folder '{folder}' cannot be made: '{existing}' is a file; choose another with --out")
-    try:
-        handle, name = tempfile.mkstemp(prefix=".defectctl-", dir=existing)
-        os.close(handle)
-        os.unlink(name)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"the run folder '{folder}' cannot be written: {reason}; choose another with --out") from error

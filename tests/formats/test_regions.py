@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from defectctl.errors import InputError
 from defectctl.formats.base import Region
-from defectctl.formats.regions import encode_rle, rasterise, region_from_mask
+from defectctl.formats.regions import encode_rle, rasterise
 
 
 def square(x1: float, y1: float, x2: float, y2: float) -> tuple[float, ...]:
@@ -68,7 +68,7 @@ def test_a_scratch_thinner_than_a_pixel_stays_in_one_piece(thickness):
 
 def test_mask_to_region_and_back_is_exact():
     mask = ring_and_scratch()
-    np.testing.assert_array_equal(rasterise(region_from_mask(mask), *mask.shape), mask)
+    np.testing.assert_array_equal(rasterise(Region(rle=encode_rle(mask)), *mask.shape), mask)
 
 
 def test_both_kinds_of_run_lengths():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from defectctl.formats.base import RawShape, Region
-from defectctl.formats.regions import encode_rle, region_from_mask
+from defectctl.formats.regions import encode_rle
 from defectctl.formats.shapes import paint
 
 LABELS = {"a": 1, "b": 2}
@@ -18,7 +18,7 @@ def block(top, left, bottom, right, shape=(20, 20)):
 
 
 def shaped(name, mask, crowd=False):
-    return RawShape(name, region=region_from_mask(mask), crowd=crowd)
+    return RawShape(name, region=Region(rle=encode_rle(mask)), crowd=crowd)
 
 
 def test_the_smaller_region_lies_on_top_whatever_the_order():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from defectctl.inference.postprocess import Instance, clean, clean_map, find_instances, image_score, verdict
+from defectctl.inference.postprocess import Instance, clean, clean_map, image_score, verdict
 
 
 def make_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def make_maps() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_instances_have_mean_probability_box_and_area() -> None:
-    small, large = find_instances(*make_maps())
+    small, large = clean(*make_maps(), 0).instances
     assert (small.label, small.box, small.area) == (1, (6, 6, 7, 7), 1)
     assert small.score == pytest.approx(0.8)
     assert (large.label, large.box, large.area, large.score) == (2, (1, 1, 4, 3), 6, 1.0)

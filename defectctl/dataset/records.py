@@ -50,6 +50,10 @@ def sample_to_line(sample: Sample) -> str:
         values["objects"] = [object_to_dict(thing) for thing in sample.objects]
     if sample.known is not None:
         values["known"] = known_to_dict(sample.known)
+    if sample.present is not None:
+        values["present"] = list(sample.present)
+    if sample.has_unknown:
+        values["has_unknown"] = True
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
@@ -70,6 +74,8 @@ def _sample_from_dict(values: dict[str, Any]) -> Sample:
         sample.objects = [_object_from_dict(thing) for thing in objects]
     if known:
         sample.known = known_from_dict(known)
+    if sample.present is not None:
+        sample.present = tuple(sample.present)
     return sample
 
 
@@ -98,7 +104,8 @@ def class_from_dict(values: dict[str, Any]) -> ClassInfo:
 def dataset_fingerprint(classes: list[ClassInfo], samples: Iterable[Sample], sources: dict[str, Source]) -> str:
     """SHA-256 over class names and every sample's id, image hash, mask hash, objects, label and what is known.
 
-    Colours, file locations and splits do not count; the order of `samples` does not matter.
+    Colours, file locations, splits and what follows from the rest (`present`) do not count; the order of `samples`
+    does not matter.
     """
     total = hashlib.sha256(json.dumps([c.name for c in classes]).encode())
     for sample in sorted(samples, key=lambda sample: sample.id):

@@ -34,7 +34,7 @@ def random_split(
         seed: decides which samples go where, together with the ids (not with their order).
         fractions: shares of train, val and test; they sum to 1.
     """
-    parts = _distribute(list(samples), strata, seed, dict(zip(PARTS, fractions, strict=True)))
+    parts = distribute(list(samples), strata, seed, dict(zip(PARTS, fractions, strict=True)))
     return Split(name, "random_split", seed, parts, split_fingerprint(parts))
 
 
@@ -51,7 +51,7 @@ def official_split(parts: dict[str, list[str]], samples: Iterable[Sample], strat
         chosen = set(result["train"])
         training = [sample for sample in samples if sample.id in chosen]
         shares = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
-        result.update(_distribute(training, strata, seed, shares))
+        result.update(distribute(training, strata, seed, shares))
         maker = f"official, val is {VALIDATION_SHARE:.0%} of train"
     ordered = {part: result[part] for part in (*PARTS, *sorted(result)) if part in result}
     return Split("official", maker, seed if maker != "official" else None, ordered, split_fingerprint(ordered))
@@ -82,10 +82,19 @@ def clusters(samples: Iterable[Sample]) -> list[list[str]]:
     return sorted(sorted(ids) for ids in members.values())
 
 
-def _distribute(
-    samples: list[Sample], strata: dict[str, str], seed: int, shares: dict[str, float]
+def distribute(
+    samples: list[Sample], strata: dict[str, str], seed: int, shares: dict[str, float], by_clusters: bool = False
 ) -> dict[str, list[str]]:
-    """Deal clusters out, stratum by stratum, each to the part that is furthest behind its share of the whole."""
+    """Deal clusters out, stratum by stratum, each to the part that is furthest behind its share of the whole.
+
+    Args:
+        strata, seed: as in `random_split`.
+        shares: part -> its share; the first part gets the first of every stratum.
+        by_clusters: whether shares are of the clusters, else of the samples.
+
+    Returns:
+        part -> sorted ids.
+    """
     by_stratum = defaultdict(list)
     for cluster in clusters(samples):
         by_stratum[_stratum(cluster, strata)].append(cluster)
@@ -96,13 +105,14 @@ def _distribute(
     for stratum in sorted(by_stratum, key=lambda name: (len(by_stratum[name]), name)):
         group = sorted(by_stratum[stratum], key=lambda cluster: _draw(seed, cluster[0]))
         for position, cluster in enumerate(group):
-            dealt += len(cluster)
+            size = 1 if by_clusters else len(cluster)
+            dealt += size
             part = max(shares, key=lambda part: shares[part] * dealt - filled[part])
             # A class seen in several places must be seen in training.
             if position == 0 and len(group) > 1:
                 part = first
             parts[part].append(cluster)
-            filled[part] += len(cluster)
+            filled[part] += size
     _fill_empty(parts)
     return {part: sorted(i for cluster in chosen for i in cluster) for part, chosen in parts.items()}
 

@@ -22,12 +22,14 @@ class LabelCount:
         objects: `(1 + classes,)` int64, labelled objects per class.
         classes: class indices present in the mask, among the objects or as image label.
         good: whether the part is known to have no defect.
+        masked: class indices for which the mask speaks.
     """
 
     pixels: NDArray[np.int64]
     objects: NDArray[np.int64]
     classes: tuple[int, ...]
     good: bool
+    masked: tuple[int, ...] = ()
 
     def stratum(self) -> str:
         """What a split should spread evenly: the set of classes present, or good, or unknown."""
@@ -49,7 +51,7 @@ def count_labels(sample: Sample, known: Known, mask: NDArray[np.uint8] | None, c
     if sample.label in class_names:
         present.add(class_names.index(sample.label) + 1)
     good = known.image and not present and sample.label in (None, "good")
-    return LabelCount(pixels, objects, tuple(sorted(present)), good)
+    return LabelCount(pixels, objects, tuple(sorted(present)), good, known.mask)
 
 
 class Statistics:
@@ -62,6 +64,7 @@ class Statistics:
         self.pixels = np.zeros(len(class_names) + 2, np.int64)
         self.objects = np.zeros(len(class_names) + 1, np.int64)
         self.images = np.zeros(len(class_names) + 1, np.int64)
+        self.masked: set[int] = set()
 
     def add(self, count: LabelCount) -> None:
         """Add one sample."""
@@ -70,16 +73,20 @@ class Statistics:
         self.pixels += count.pixels
         self.objects += count.objects
         self.images[list(count.classes)] += 1
+        self.masked.update(count.masked)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a class: name, images, pixels, share of all known pixels (None without masks), objects."""
+        """One row a class: name, images, pixels, share of all known pixels, objects.
+
+        The share is None for a class of which no mask speaks.
+        """
         known = int(self.pixels[:-1].sum())
         return [
             {
                 "class": name,
                 "images": int(self.images[index]),
                 "pixels": int(self.pixels[index]),
-                "pixel_share": float(self.pixels[index]) / known if known else None,
+                "pixel_share": float(self.pixels[index]) / known if known and index in self.masked else None,
                 "objects": int(self.objects[index]),
             }
             for index, name in enumerate(self.class_names, 1)

@@ -58,6 +58,9 @@ class Sample:
         label: image label where that is all there is: "good", "defective", or a class name; else None.
         group: parts that must stay on one side of every split share it; None stands alone.
         known: overrides the source's `known` where it differs, else None.
+        present: classes of which the mask holds pixels, ascending, so that no mask need be opened to tell; empty where
+            there is no mask file; None where the dataset is of a version that did not record it.
+        has_unknown: whether the mask holds pixels that nobody knows (255); only told beside `present`.
     """
 
     id: str
@@ -72,6 +75,8 @@ class Sample:
     label: str | None = None
     group: str | None = None
     known: Known | None = None
+    present: tuple[int, ...] | None = None
+    has_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,42 @@
-"""One raw image and its annotation read, checked, translated and written: the inner work of `prepare`."""
+"""One image and its annotations read, checked, translated and written: the inner work of `prepare`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectctl.dataset.statistics import LabelCount, count_labels
-from defectctl.dataset.types import Known, Sample
+from defectctl.dataset.types import Sample
 from defectctl.dataset.writer import DatasetWriter
 from defectctl.fileio import sha256_bytes
-from defectctl.formats.base import Finding, RawSample, RawSource
-from defectctl.formats.mask_values import MaskCoding
-from defectctl.formats.shapes import paint
+from defectctl.formats.base import Finding
+from defectctl.formats.labels import Labels, LeftOut, read_file, translate, unite
+from defectctl.formats.opened import View
 from defectctl.imaging.masks import encode_mask
 from defectctl.imaging.reader import ImageError, ImageInfo, inspect_image
 
-GOOD = "good"
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One sample to be written: its id, its group, and the raw samples it comes from; the first gives the image."""
+
+    id: str
+    views: tuple[View, ...]
+    group: str | None = None
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one raw sample.
+    """What came of one job.
 
     Attributes:
         sample: as written, or None where it was left out (a finding says why).
         count: its labels counted.
         brightest16: largest stored value of a file of more than 8 bits, else 0.
         covered: objects partly covered by smaller ones.
+        joined: how many sources' labels met in it.
+        beyond: whether boxes name a class for which the mask does not speak.
     """
 
     sample: Sample | None = None
@@ -37,128 +44,73 @@ class Outcome:
     findings: list[Finding] = field(default_factory=list)
     brightest16: int = 0
     covered: int = 0
-
-
-class _LeftOut(Exception):
-    """This sample cannot be used; carries the finding."""
-
-    def __init__(self, file: str, problem: str, text: str) -> None:
-        super().__init__(text)
-        self.finding = Finding(file, problem, text, dropped=True)
+    joined: int = 1
+    beyond: bool = False
 
 
 class ImageWork:
-    """Turns raw samples into written ones; `__call__` may run on several threads at once.
+    """Turns jobs into written samples; `__call__` may run on several threads at once.
 
     Args:
-        source: what the reader understood.
-        coding: meaning of stored mask values, or None where the source has no mask files.
-        known: what the source's labels speak of by default.
-        ids: raw id -> safe id.
         link: record where the images are, instead of copying them.
     """
 
-    def __init__(
-        self,
-        source: RawSource,
-        class_names: list[str],
-        coding: MaskCoding | None,
-        known: Known,
-        ids: dict[str, str],
-        writer: DatasetWriter,
-        link: bool,
-    ) -> None:
-        self.source = source
+    def __init__(self, class_names: list[str], writer: DatasetWriter, link: bool) -> None:
         self.class_names = class_names
-        self.labels = {name: index for index, name in enumerate(class_names, 1)}
-        self.coding = coding
-        self.known = known
-        self.ids = ids
         self.writer = writer
         self.link = link
 
-    def __call__(self, raw: RawSample) -> Outcome:
+    def __call__(self, job: Job) -> Outcome:
         """Read, check and write one sample; a file that cannot be used becomes a finding, not an error."""
         try:
-            return self._work(raw)
-        except _LeftOut as left_out:
+            return self._work(job)
+        except LeftOut as left_out:
             return Outcome(findings=[left_out.finding])
 
-    def _work(self, raw: RawSample) -> Outcome:
+    def _work(self, job: Job) -> Outcome:
         outcome = Outcome()
-        data = _read(raw.image, raw.id)
-        try:
-            info = inspect_image(data, raw.id)
-        except ImageError as error:
-            raise _LeftOut(raw.id, "unreadable", error.reason) from error
-        _check_stated_size(raw, info)
+        first = job.views[0]
+        data, info = _open(first)
         outcome.brightest16 = info.maximum if info.bits > 8 else 0
-        sample = Sample(
-            self.ids[raw.id], "", info.width, info.height, sha256_bytes(data), self.source.format, label=raw.label
-        )
-        mask, instances = None, None
-        known = self._known(raw)
-        if raw.mask is not None:
-            mask = self._read_mask(raw, info, outcome)
-        elif raw.shapes is not None:
-            painted = paint(raw.shapes, self.labels, info.height, info.width, with_mask=self.source.knows_masks)
-            outcome.findings += [Finding(raw.id, key, text, dropped) for key, text, dropped in painted.problems]
-            outcome.covered = painted.covered
-            mask, sample.objects, instances = painted.mask, painted.objects, painted.instances
-            if painted.box_only:
-                known = Known(tuple(i for i in known.mask if i not in painted.box_only), known.boxes, known.image)
-        if mask is None or not mask.any():
-            mask = None
-        sample.known = known if known != self.known else None
+        labels = translate(first, info, outcome.findings)
+        for other in job.views[1:]:
+            labels = _add_labels(labels, other, info, outcome)
+        known, mask = labels.known, labels.mask
+        sample = Sample(job.id, "", info.width, info.height, sha256_bytes(data), first.source.name)
+        sample.label, sample.group, sample.objects = labels.label, job.group, labels.objects
+        sample.known = known if known != first.source.known else None
         outcome.count = count_labels(sample, known, mask, self.class_names)
+        sample.present = tuple(int(i) + 1 for i in np.flatnonzero(outcome.count.pixels[1:-1]))
+        sample.has_unknown = bool(outcome.count.pixels[-1])
+        outcome.covered = labels.covered
+        outcome.beyond = bool(known.mask) and any(thing.label not in known.mask for thing in labels.objects)
         encoded = encode_mask(mask, [info.colour for info in self.writer.classes]) if mask is not None else None
-        link_to = raw.image if self.link else None
-        outcome.sample = self.writer.add(sample, None if self.link else data, encoded, instances, link_to)
+        link_to = first.raw.image if self.link else None
+        outcome.sample = self.writer.add(sample, None if self.link else data, encoded, labels.instances, link_to)
         return outcome
 
-    def _known(self, raw: RawSample) -> Known:
-        """What this sample's annotation speaks of, before its shapes are looked at."""
-        if raw.mask is None and raw.shapes is None:
-            if raw.label is None:
-                return Known()
-            if raw.label == GOOD:  # no defect of any kind: every mask and box is known to be empty
-                return Known(self.known.mask, self.known.boxes, True)
-            return Known(image=True)
-        if self.coding is not None and self.coding.one_class and raw.class_name is not None and raw.label != GOOD:
-            return Known((self.labels[raw.class_name],), self.known.boxes, self.known.image)
-        return self.known
 
-    def _read_mask(self, raw: RawSample, info: ImageInfo, outcome: Outcome) -> NDArray[np.uint8]:
-        assert raw.mask is not None and self.coding is not None
-        name = raw.mask.relative_to(self.source.root).as_posix()
-        data = _read(raw.mask, name)
-        label = self.labels[raw.class_name] if self.coding.one_class and raw.class_name is not None else 1
-        try:
-            mask = self.coding.apply(data, name, label)
-        except ImageError as error:
-            raise _LeftOut(name, "unreadable", f"{error.reason}; its image is left out too") from error
-        height, width = mask.shape
-        if (width, height) != (info.width, info.height):
-            turned = " after its EXIF turn" if info.turned else ""
-            text = f"the mask is {width}x{height}, its image is {info.width}x{info.height}{turned}; both are left out"
-            raise _LeftOut(name, "size-differs", text)
-        if raw.label == GOOD and mask.any():
-            text = "the folder says good, but the mask holds a defect; the mask is believed"
-            outcome.findings.append(Finding(name, "contradictory", text))
-        return mask
-
-
-def _check_stated_size(raw: RawSample, info: ImageInfo) -> None:
-    if raw.stated_size is None or raw.stated_size == (info.width, info.height):
-        return
-    width, height = raw.stated_size
-    turned = " after its EXIF turn" if info.turned else ""
-    text = f"the annotation says {width}x{height}, the image is {info.width}x{info.height}{turned}; it is left out"
-    raise _LeftOut(raw.id, "size-differs", text)
-
-
-def _read(path: Path, name: str) -> bytes:
+def _open(view: View) -> tuple[bytes, ImageInfo]:
+    name = view.source.file(view.raw.id)
+    data = read_file(view.raw.image, name)
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _LeftOut(name, "unreadable", error.strerror or str(error)) from error
+        return data, inspect_image(data, name)
+    except ImageError as error:
+        raise LeftOut(name, "unreadable", error.reason) from error
+
+
+def _add_labels(labels: Labels, other: View, info: ImageInfo, outcome: Outcome) -> Labels:
+    """Join the labels of another source's copy of the image; what is wrong with that copy leaves only it out."""
+    name = other.source.file(other.raw.id)
+    try:
+        own = _open(other)[1]
+        if (own.width, own.height) != (info.width, info.height):
+            text = f"it is {own.width}x{own.height}, the image it was joined with {info.width}x{info.height}"
+            raise LeftOut(name, "size-differs", f"{text}; its labels are left out")
+        united, problems = unite(labels, translate(other, info, outcome.findings))
+    except LeftOut as left_out:
+        outcome.findings.append(left_out.finding)
+        return labels
+    outcome.findings += [Finding(name, key, f"{text} is kept") for key, text in problems]
+    outcome.joined += 1
+    return united

@@ -1,56 +1,57 @@
-"""RAW folder to dataset: recognise, survey the masks, then read, check and write every image once."""
+"""RAW folders to a dataset: recognise, survey the masks, join, then read, check and write every image once."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from defectctl.dataset.ids import safe_ids
+from defectctl.dataset.folds import FoldPlan, fold_splits
 from defectctl.dataset.splits import official_split, random_split
-from defectctl.dataset.statistics import LabelCount, Statistics, equal_images, part_rows
-from defectctl.dataset.types import ClassInfo, Dataset, Known, Sample, Source, Split
+from defectctl.dataset.statistics import LabelCount, Statistics, part_rows
+from defectctl.dataset.types import ClassInfo, Dataset, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter, check_target
-from defectctl.errors import InputError
-from defectctl.formats.base import UNREAD_ENDINGS, Finding, RawSample, RawSource, ReadOptions
-from defectctl.formats.hints import inverted_hint, prefix_hint
-from defectctl.formats.mask_values import (
-    AUTO,
-    COLOUR,
-    INDEX,
-    MaskCoding,
-    MaskSurvey,
-    check_class_names,
-    decide_coding,
-    survey_file,
-)
-from defectctl.formats.one_image import ImageWork, Outcome
+from defectctl.errors import InputError, nearest
+from defectctl.formats.base import Finding, ReadOptions
+from defectctl.formats.fold_files import plan_folds
+from defectctl.formats.join import WAYS, join_sources
+from defectctl.formats.merge import make_jobs, parse_map, source_handles, split_source, unite_classes
+from defectctl.formats.one_image import ImageWork, Job, Outcome
+from defectctl.formats.opened import Opened, nothing_usable, open_source
+from defectctl.formats.report import contradictory, findings_csv, fold_notes, label_notes, leak_notes, source_notes
+from defectctl.formats.threads import on_threads
 from defectctl.imaging.palette import class_colours
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.messages import progress
 
-T = TypeVar("T")
-R = TypeVar("R")
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What the user said of one raw folder: the reader to use (None: recognised), and what the folder cannot tell."""
+
+    format: str | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareOptions:
-    """What the user said beside the two paths.
+    """What the user said beside the paths.
 
     Attributes:
         format: reader to use, or None to recognise the layout.
-        read: what the folder cannot tell.
+        read: what the folders cannot tell.
         name: the dataset's name; None takes the output folder's.
-        seed: of a random split, and of the validation part taken from training.
+        seed: of random splits, and of validation parts taken from training.
         link: leave the images where they are.
         replace: whether a dataset already in the output folder makes way.
+        of_source: source name (see `source_handles`) -> its own `format` and `read` instead.
+        join: "name" or "content" makes one sample of the same photograph in several sources; None keeps them apart.
+        maps: class renames, `OLD=NEW` or `SOURCE:OLD=NEW`.
+        folds: file of cross-validation folds, see `read_fold_file`.
+        group_by: regular expression on ids; its first group names the sample's group.
+        exclude: patterns of ids (as below their source) to leave out, `GLOB` or `SOURCE:GLOB`.
     """
 
     format: str | None = None
@@ -59,6 +60,12 @@ class PrepareOptions:
     seed: int = 0
     link: bool = False
     replace: bool = False
+    of_source: Mapping[str, SourceOptions] = field(default_factory=dict)
+    join: str | None = None
+    maps: tuple[str, ...] = ()
+    folds: Path | None = None
+    group_by: str | None = None
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,11 +73,15 @@ class PrepareResult:
     """The dataset, and everything to be told about how it came about.
 
     Attributes:
-        layout: what was recognised, one sentence.
+        format: the readers' names.
+        layout: what was recognised, one sentence a source.
         notes: decisions to know of, e.g. what mask value 255 was taken for.
         findings: files that were left out or are doubtful, sorted.
         classes: one row a class, see `Statistics.rows`.
-        parts: one row a split part, see `part_rows`.
+        split: the default split.
+        parts: one row a part of it, see `part_rows`.
+        folds: the splits that a fold file gave.
+        fold_parts: name of such a split -> its rows.
     """
 
     dataset: Dataset
@@ -81,6 +92,8 @@ class PrepareResult:
     classes: list[dict[str, Any]]
     split: Split
     parts: list[dict[str, Any]]
+    folds: list[Split] = field(default_factory=list)
+    fold_parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,227 +105,196 @@ class _Gathered:
     counts: dict[str, LabelCount] = field(default_factory=dict)
     parts: dict[str, list[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    brightest16: int = 0
+    brightest16: dict[str, int] = field(default_factory=dict)
     covered: int = 0
     covered_images: int = 0
+    joined: int = 0
+    beyond: int = 0
 
-    def add(self, raw: RawSample, outcome: Outcome) -> None:
+    def add(self, job: Job, outcome: Outcome) -> None:
         self.findings += outcome.findings
         if outcome.sample is None or outcome.count is None:
             return
         self.samples.append(outcome.sample)
         self.counts[outcome.sample.id] = outcome.count
         self.statistics.add(outcome.count)
-        if raw.part:
-            self.parts.setdefault(raw.part, []).append(outcome.sample.id)
-        self.brightest16 = max(self.brightest16, outcome.brightest16)
+        part = next((view.raw.part for view in job.views if view.raw.part), None)
+        if part:
+            self.parts.setdefault(part, []).append(outcome.sample.id)
+        name = outcome.sample.source
+        self.brightest16[name] = max(self.brightest16.get(name, 0), outcome.brightest16)
         self.covered += outcome.covered
         self.covered_images += outcome.covered > 0
+        self.joined += outcome.joined > 1
+        self.beyond += outcome.joined > 1 and outcome.beyond
 
 
-def prepare(raw: Path, out: Path, options: PrepareOptions | None = None) -> PrepareResult:
-    """Turn a raw folder into a dataset at `out`; on any error, or Ctrl-C, `out` is as it was before.
+def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | None = None) -> PrepareResult:
+    """Turn a raw folder, or several, into a dataset at `out`; on any error, or Ctrl-C, `out` is as it was before.
 
     Raises:
         InputError: a path, an option, the layout, a mask value or every single image is unusable.
     """
     options = options or PrepareOptions()
-    _check_paths(raw, out, options.replace)
-    source = _read_source(raw, options)
-    _check_options(source, options.read)
-    coding = _survey(source, options.read)
-    names = coding.classes if coding else check_class_names(source.classes)
-    if not names:
-        raise InputError(f"'{raw}' names no defect class; name them with --classes")
+    roots = [raw] if isinstance(raw, Path) else list(raw)
+    _check_paths(roots, out, options.replace)
+    sources = _open_sources(roots, options)
+    maps = [parse_map(text, [source.handle for source in sources]) for text in options.maps]
+    names = unite_classes(sources, maps)
+    joined = join_sources(sources, options.join)
+    jobs, notes = make_jobs(joined.rows, options.group_by)
+    notes = [*joined.notes, *notes]
+    plan = None
+    if options.folds is not None:
+        plan, more = plan_folds(options.folds, [(job.id, job.group) for job in jobs])
+        notes += more
     classes = [ClassInfo(name, colour) for name, colour in zip(names, class_colours(len(names)), strict=True)]
-    everything = tuple(range(1, len(names) + 1))
-    known = Known(
-        everything if source.knows_masks else (),
-        everything if source.knows_boxes else (),
-        source.knows_masks or source.knows_boxes,
-    )
-    sources = {source.format: Source(source.format, source.format, known)}
-    writer = DatasetWriter(out, options.name or out.resolve().name, classes, sources, options.replace)
+    entries = {source.name: Source(source.name, source.raw.format, source.known) for source in sources}
+    writer = DatasetWriter(out, options.name or out.resolve().name, classes, entries, options.replace)
     with writer:
-        ids = safe_ids(sample.id for sample in source.samples)
-        work = ImageWork(source, names, coding, known, ids, writer, options.link)
-        gathered = _Gathered(Statistics(names))
+        gathered = _Gathered(Statistics(names), findings=joined.findings)
         # Closed before the writer cleans up: no thread may still write after an interrupt.
-        with closing(_on_threads(work, source.samples)) as results:
-            for raw_sample, outcome in progress(results, len(source.samples), "prepare", "image"):
-                gathered.add(raw_sample, outcome)
-        return _finish(writer, source, coding, gathered, options)
+        with closing(on_threads(ImageWork(names, writer, options.link), jobs)) as results:
+            for job, outcome in progress(results, len(jobs), "prepare", "image"):
+                gathered.add(job, outcome)
+        return _finish(writer, sources, gathered, plan, notes, options.seed)
 
 
-def _check_paths(raw: Path, out: Path, replace_old: bool) -> None:
-    if not raw.exists():
-        raise InputError(f"the raw folder '{raw}' does not exist; check the path")
-    inner, outer = out.resolve(), raw.resolve()
-    if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise InputError(f"the raw folder '{raw}' and --out '{out}' lie one in the other; choose a separate --out")
+def _check_paths(roots: list[Path], out: Path, replace_old: bool) -> None:
+    if not roots:
+        raise InputError("no raw folder is given")
+    seen: dict[Path, Path] = {}
+    for raw in roots:
+        if not raw.exists():
+            raise InputError(f"the raw folder '{raw}' does not exist; check the path")
+        inner, outer = out.resolve(), raw.resolve()
+        if inner == outer or outer in inner.parents or inner in outer.parents:
+            raise InputError(f"the raw folder '{raw}' and --out '{out}' lie one in the other; choose a separate --out")
+        for other in seen:
+            if other == outer or other in outer.parents or outer in other.parents:
+                raise InputError(f"the raw folders '{seen[other]}' and '{raw}' lie one in the other; name each once")
+        seen[outer] = raw
     check_target(out, replace_old)
 
 
-def _read_source(raw: Path, options: PrepareOptions) -> RawSource:
-    from defectctl.formats.registry import list_folder, recognise
-
-    listing = list_folder(raw)
-    source = recognise(listing, options.format).read(listing, options.read)
-    source.findings += [
-        Finding(file.as_posix(), "unreadable", f"{file.suffix} files are not read; save it as PNG or TIFF", True)
-        for file in listing.files
-        if file.suffix.lower() in UNREAD_ENDINGS
-    ]
-    if not source.samples:
-        raise _nothing_usable(source, source.findings)
-    return source
-
-
-def _check_options(source: RawSource, read: ReadOptions) -> None:
-    """An option that would do nothing is refused."""
-    if any(sample.mask for sample in source.samples):
-        return
-    for value, option in ((read.mask_values, "--mask-values"), (read.classes_from, "--classes-from")):
-        if value:
-            raise InputError(f"{option} is for pixel masks; '{source.root}' was read as {source.format} and has none")
-
-
-def _survey(source: RawSource, read: ReadOptions) -> MaskCoding | None:
-    """The first pass: decide what stored values mean from all masks; None where there are no mask files."""
-    paths = sorted({sample.mask for sample in source.samples if sample.mask})
-    if not paths:
-        return None
-    reading = _reading(source)
-    survey = _survey_values(source.root, paths, reading)
-    if survey.index_files and reading == AUTO:
-        # Some palettes are coloured, so none of them is a picture of greys: the indices count in all files.
-        reading = INDEX
-        survey = _survey_values(source.root, paths, reading)
-    stated = {**(source.class_values or {}), **(read.mask_values or {})}
-    one_class = any(sample.class_name is not None for sample in source.samples)
-    names = list(read.classes) or list(source.classes)
-    return decide_coding(survey, names, stated or None, one_class, reading)
-
-
-def _reading(source: RawSource) -> str:
-    """A format that names mask values names palette indices or, beyond 16 bits, colours `0xRRGGBB`."""
-    if not source.class_values:
-        return AUTO
-    return COLOUR if max(source.class_values) > 65535 else INDEX
-
-
-def _survey_values(root: Path, paths: list[Path], reading: str) -> MaskSurvey:
-    survey = MaskSurvey()
-    with closing(_on_threads(lambda path: survey_file(root, path, reading), paths)) as results:
-        for _, (name, values) in progress(results, len(paths), "masks", "mask"):
-            if values is not None:
-                survey.add(name, *values)
-    return survey
-
-
-def _on_threads(work: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T, R], None, None]:
-    """Yield `(item, work(item))` in order; decoding runs on threads, a few items ahead and no more."""
-    workers = min(8, max(2, os.cpu_count() or 1))
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) > 4 * workers:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _open_sources(roots: list[Path], options: PrepareOptions) -> list[Opened]:
+    handles = source_handles(roots)
+    alone = len(roots) == 1
+    if options.join not in (None, *WAYS):
+        raise InputError(f"--join takes {' or '.join(WAYS)}, not '{options.join}'")
+    if options.join and alone:
+        raise InputError("--join needs two raw folders or more; there is one")
+    for handle in options.of_source:
+        if handle not in handles:
+            raise InputError(
+                f"no source is called '{handle}'{nearest(handle, handles)} (sources: {', '.join(handles)})"
+            )
+    patterns = {text: split_source(text, handles) for text in options.exclude}
+    hit: set[str] = set()
+    sources = []
+    for root, handle in zip(roots, handles, strict=True):
+        own = options.of_source.get(handle, SourceOptions(options.format, options.read))
+        meant = {glob: text for text, (of, glob) in patterns.items() if of in (None, handle)}
+        source, found = open_source(root, handle, own.format, own.read, list(meant), alone)
+        hit |= {meant[glob] for glob in found}
+        sources.append(source)
+    for text in options.exclude:
+        if text not in hit:
+            example = sources[0].raw.samples[0].id
+            raise InputError(f"--exclude '{text}' matches no image; ids look like '{example}'")
+    return sources
 
 
 def _finish(
-    writer: DatasetWriter, source: RawSource, coding: MaskCoding | None, gathered: _Gathered, options: PrepareOptions
+    writer: DatasetWriter,
+    sources: list[Opened],
+    gathered: _Gathered,
+    plan: FoldPlan | None,
+    notes: list[str],
+    seed: int,
 ) -> PrepareResult:
-    findings = [*source.findings, *(coding.findings if coding else []), *gathered.findings]
+    codings = [source.coding for source in sources if source.coding]
+    findings = [finding for source in sources for finding in source.raw.findings]
+    findings += [finding for coding in codings for finding in coding.findings] + gathered.findings
     if not gathered.samples:
-        raise _nothing_usable(source, findings)
-    findings += _contradictory(gathered.samples)
+        raise nothing_usable([source.raw for source in sources], findings)
+    findings += contradictory(gathered.samples)
     findings.sort(key=lambda finding: (finding.file, finding.problem, finding.text))
-    notes = [*(coding.notes if coding else []), *_notes(source, coding, gathered)]
-    if gathered.brightest16:
-        white = (1 << gathered.brightest16.bit_length()) - 1
-        name = source.format
-        writer.sources[name] = replace(writer.sources[name], pixels=PixelRule(0, white))
-        notes.append(f"more than 8 bits a pixel: the brightest value is {gathered.brightest16}, {white} is full scale")
-    split = _split(gathered, options.seed, notes)
-    if findings:
-        writer.write_findings(_findings_csv(findings))
     statistics = gathered.statistics
+    notes = [*source_notes(sources), *notes, *_joined_notes(gathered)]
+    notes += label_notes(gathered.samples, statistics, bool(codings), gathered.covered, gathered.covered_images)
+    for name, brightest in gathered.brightest16.items():
+        if brightest:
+            notes.append(_set_white(writer, name, brightest))
+    split = _split(sources, gathered, seed, notes)
+    folds = _folds(plan, gathered, seed, notes)
+    if findings:
+        writer.write_findings(findings_csv(findings))
     left_out = sum(finding.dropped for finding in findings)
     counts = {**statistics.to_dict(), "findings": len(findings), "left_out": left_out}
-    dataset = writer.finish([split], split.name, counts)
+    dataset = writer.finish([split, *folds], split.name, counts)
+    rows = {one.name: part_rows(one, gathered.counts, statistics.class_names) for one in (split, *folds)}
     return PrepareResult(
         dataset,
-        source.format,
-        source.layout,
+        " + ".join(source.raw.format for source in sources),
+        "; ".join(
+            f"{source.told[:-1]}: {source.raw.layout}" if source.told else source.raw.layout for source in sources
+        ),
         notes,
         findings,
         statistics.rows(),
         split,
-        part_rows(split, gathered.counts, statistics.class_names),
+        rows.pop(split.name),
+        folds,
+        rows,
     )
 
 
-def _split(gathered: _Gathered, seed: int, notes: list[str]) -> Split:
+def _set_white(writer: DatasetWriter, name: str, brightest: int) -> str:
+    white = (1 << brightest.bit_length()) - 1
+    writer.sources[name] = replace(writer.sources[name], pixels=PixelRule(0, white))
+    of = f" in '{name}'" if len(writer.sources) > 1 else ""
+    return f"more than 8 bits a pixel: the brightest value{of} is {brightest}, {white} is full scale"
+
+
+def _joined_notes(gathered: _Gathered) -> list[str]:
+    if not gathered.joined:
+        return []
+    return [
+        f"samples with the labels of several sources: {gathered.joined}; in {gathered.beyond} of them boxes name a"
+        " class of which the mask knows nothing"
+    ]
+
+
+def _split(sources: list[Opened], gathered: _Gathered, seed: int, notes: list[str]) -> Split:
+    """The sources' own split where each sample's source states one, else a random one."""
     strata = {sample_id: count.stratum() for sample_id, count in gathered.counts.items()}
     parts = gathered.parts
     if "train" not in parts or len(parts) < 2:
         return random_split(gathered.samples, strata, seed)
-    rest = len(gathered.samples) - sum(len(ids) for ids in parts.values())
+    used = {sample.source for sample in gathered.samples}
+    inside = {sample_id for ids in parts.values() for sample_id in ids}
+    unsplit = used - {sample.source for sample in gathered.samples if sample.id in inside}
+    if unsplit:
+        names = ", ".join(f"'{name}'" for name in sorted(unsplit))
+        notes.append(f"{names} has no split of its own, so the others' is not used; the split is random")
+        return random_split(gathered.samples, strata, seed)
+    rest = len(gathered.samples) - len(inside)
     if rest:
         notes.append(f"images that are in no part of the folder's own split and stay unused by it: {rest}")
     split = official_split(parts, gathered.samples, strata, seed)
-    part_of = {sample_id: part for part, ids in split.parts.items() for sample_id in ids}
-    torn = [group for group in equal_images(gathered.samples) if len({part_of.get(s.id) for s in group}) > 1]
-    if torn:
-        notes.append(f"the folder's own split leaks: images in more than one part, byte for byte: {len(torn)}")
+    notes += leak_notes([split], gathered.samples, "the folder's own split")
     return split
 
 
-def _notes(source: RawSource, coding: MaskCoding | None, gathered: _Gathered) -> list[str]:
-    notes = []
-    copies = sum(len(group) - 1 for group in equal_images(gathered.samples))
-    if copies:
-        notes.append(f"byte-for-byte copies of other images: {copies}; a random split keeps them together")
-    if gathered.covered:
-        notes.append(
-            f"{gathered.covered} objects in {gathered.covered_images} images lie partly under smaller ones of another"
-            " class; in the mask the smaller one is on top"
-        )
-    if coding is not None:
-        statistics = gathered.statistics
-        notes += [hint for hint in (inverted_hint(statistics.pixels), prefix_hint(source, coding)) if hint]
-    return notes
-
-
-def _contradictory(samples: list[Sample]) -> list[Finding]:
-    """Equal images with different labels."""
-    findings = []
-    for first, *others in equal_images(samples):
-        for other in others:
-            if (first.mask_sha256, first.objects, first.label) != (other.mask_sha256, other.objects, other.label):
-                text = f"byte for byte the same image as '{first.id}', but labelled differently; both are kept"
-                findings.append(Finding(other.id, "contradictory", text))
-    return findings
-
-
-def _findings_csv(findings: list[Finding]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", "problem", "left_out", "text"])
-    rows.writerows([f.file, f.problem, "yes" if f.dropped else "no", f.text] for f in findings)
-    return text.getvalue()
-
-
-def _nothing_usable(source: RawSource, findings: list[Finding]) -> InputError:
-    shown = "; ".join(f"{finding.file}: {finding.text}" for finding in findings[:3])
-    more = f" (and {len(findings) - 3} more)" if len(findings) > 3 else ""
-    return InputError(f"no image in '{source.root}' can be used ({source.layout}); {shown or 'none was found'}{more}")
+def _folds(plan: FoldPlan | None, gathered: _Gathered, seed: int, notes: list[str]) -> list[Split]:
+    if plan is None:
+        return []
+    kept = set(gathered.counts)
+    plan.tests = {name: [i for i in ids if i in kept] for name, ids in plan.tests.items()}
+    plan.positives = {name: (fold, [i for i in ids if i in kept]) for name, (fold, ids) in plan.positives.items()}
+    strata = {sample_id: count.stratum() for sample_id, count in gathered.counts.items()}
+    splits = fold_splits(plan, gathered.samples, strata, seed)
+    notes += fold_notes(plan, splits, gathered.counts)
+    notes += leak_notes([split for split in splits if split.name in plan.tests], gathered.samples)
+    return splits

@@ -64,6 +64,16 @@ def test_strict_turns_findings_into_exit_code_3(raw, tmp_path, capsys):
         (["{raw}", "--classes-from", "suffix"], "prefix or folder"),
         (["{raw}", "--mask-values", "0;1"], "--mask-values"),
         (["{raw}/images"], "not recognised"),
+        (["{raw}", "missing"], "'missing' does not exist"),
+        (["{raw}", "{raw}"], "name each once"),
+        (["{raw}", "--join", "name"], "two raw folders"),
+        (["{raw}", "--map", "defekt=a"], "did you mean 'defect'"),
+        (["{raw}", "--map", "defect"], "OLD=NEW"),
+        (["{raw}", "--folds", "none.json"], "there is no file 'none.json'"),
+        (["{raw}", "--group-by", "("], "no regular expression"),
+        (["{raw}", "--exclude", "nothing*"], "matches no image"),
+        (["{raw}", "--classes", "a", "--classes", "b"], "given twice"),
+        (["{raw}", "--classes-from", "row:prefix"], "did you mean 'raw'"),
     ],
 )
 def test_mistakes_are_one_sentence_with_exit_code_2(raw, tmp_path, capsys, args, words):
@@ -78,3 +88,36 @@ def test_a_folder_in_which_nothing_is_readable_is_exit_code_2(raw, tmp_path, cap
         path.write_bytes(b"broken")
     code, _, err = run(capsys, raw, "--out", tmp_path / "data")
     assert code == 2 and "can be used" in err and not (tmp_path / "data").exists()
+
+
+def other(tmp_path, folder="other"):
+    """Boxes in VOC for the last five of the ten pictures and for five others."""
+    for i in range(5, 15):
+        path = tmp_path / folder / "pics" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", np.full((8, 8), min(255, 20 * i), np.uint8))[1].tobytes())
+        box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>"
+        text = f"<annotation><object><name>dent</name>{box}</object></annotation>"
+        (path.parent / f"{i}.xml").write_text(text, encoding="utf-8")
+    return tmp_path / folder
+
+
+def test_two_folders_options_of_one_and_joining_by_name(raw, tmp_path, capsys):
+    out = tmp_path / "data"
+    args = [raw, other(tmp_path), "--out", out, "--join", "name", "--map", "raw:scratch=crack"]
+    code, text, err = run(capsys, *args, "--classes", "raw:scratch", "--json")
+    document = json.loads(text)
+    assert code == 0 and document["format"] == "mask-folders + voc-boxes"
+    assert document["counts"]["images"] == 15 and [row["class"] for row in document["classes"]] == ["crack", "dent"]
+    assert "joined by name: 5 images of 'other'" in err
+    assert "5 of them boxes name a class of which the mask knows nothing" in err
+
+
+def test_folds_are_listed(raw, tmp_path, capsys):
+    file = tmp_path / "folds.csv"
+    file.write_text("id,fold\n" + "".join(f"{i},{i % 2}\n" for i in range(10)), encoding="utf-8")
+    args = (raw, "--folds", file, "--group-by", r"(\d+)\.png")
+    code, text, _ = run(capsys, *args, "--out", tmp_path / "data")
+    assert code == 0 and "fold-0" in text and "5 (0)" in text
+    code, text, _ = run(capsys, *args, "--out", tmp_path / "json", "--json")
+    assert [fold["name"] for fold in json.loads(text)["folds"]] == ["fold-0", "fold-1"]

@@ -35,6 +35,12 @@ def test_nothing_known_is_neither_good_nor_background():
     assert not count.good and count.pixels.sum() == 0 and count.stratum() == "unknown"
 
 
+def test_a_class_that_no_mask_speaks_of_has_no_share_of_pixels():
+    sums = Statistics(NAMES)
+    sums.add(count_labels(Sample("1", "", 3, 2, "x", "s"), Known(mask=(2,), boxes=(1,)), None, NAMES))
+    assert [row["pixel_share"] for row in sums.rows()] == [None, 0.0]
+
+
 def test_equal_images_are_grouped_by_hash():
     samples = [Sample(i, "", 1, 1, sha, "s") for i, sha in [("c", "x"), ("a", "x"), ("b", "y")]]
     assert [[s.id for s in group] for group in equal_images(samples)] == [["a", "c"]]

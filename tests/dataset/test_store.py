@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from defectctl.dataset.records import sample_to_line, samples_from_text
+from defectctl.dataset.records import dataset_fingerprint, sample_to_line, samples_from_text
 from defectctl.dataset.splits import random_split
 from defectctl.dataset.store import DatasetWriter, load_dataset, load_split
 from defectctl.dataset.types import ClassInfo, Known, Object, Sample, Source
@@ -55,6 +55,15 @@ def test_samples_are_plain_json_lines(tmp_path):
     lines = (tmp_path / "data" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0])["objects"] == [{"label": 1, "box": [0.0, 1.5, 2.25, 3.0], "crowd": True}]
     assert "mask" not in json.loads(lines[-1])
+
+
+def test_what_a_mask_holds_is_recorded_and_absent_in_older_records():
+    old, new = a_sample(1), a_sample(1, present=(1, 2), has_unknown=True)
+    empty = a_sample(2, present=())
+    lines = [sample_to_line(sample) for sample in (old, new, empty)]
+    assert "present" not in json.loads(lines[0]) and json.loads(lines[1])["present"] == [1, 2]
+    assert samples_from_text("\n".join(lines)) == [old, new, empty]
+    assert dataset_fingerprint(CLASSES, [old], SOURCES) == dataset_fingerprint(CLASSES, [new], SOURCES)
 
 
 def test_fingerprint_sees_labels_and_images_but_not_the_name(tmp_path):

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectctl.formats.prepare import PrepareOptions, prepare
+from defectctl.dataset.store import load_dataset, load_split
+from defectctl.dataset.truth import recorded_state
+from defectctl.formats.base import ReadOptions
+from defectctl.formats.prepare import PrepareOptions, SourceOptions, prepare
 from defectctl.imaging.masks import decode_index
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -53,3 +56,43 @@ def test_corrosion(tmp_path):
     assert result.dataset.counts["images"] == 205 and result.classes[0]["objects"] == 2140
     masks = [result.dataset.mask_path(sample) for sample in result.dataset.samples]
     assert all(path is not None and np.any(decode_index(path.read_bytes())) for path in masks)
+
+
+def test_neu_det_and_sd_saliency_joined_by_content(tmp_path):
+    names = {"In": "inclusion", "Pa": "patches", "Sc": "scratches"}
+    options = PrepareOptions(
+        link=True,
+        join="content",
+        of_source={"SD-saliency-900": SourceOptions(read=ReadOptions(classes_from="prefix"))},
+        maps=tuple(f"SD-saliency-900:{old}={new}" for old, new in names.items()),
+    )
+    result = prepare([DATA / "NEU-DET", DATA / "SD-saliency-900"], tmp_path / "out", options)
+    dataset = load_dataset(tmp_path / "out")
+    masked = [sample for sample in dataset.samples if sample.mask]
+    assert len(dataset.samples) == 1800 and len(masked) == 900 and len(dataset.classes) == 6
+    assert all(dataset.known(sample).boxes == (1, 2, 3, 4, 5, 6) for sample in dataset.samples)
+    for sample in masked:
+        name = sample.id.removeprefix("IMAGES/").rpartition("_")[0]
+        label = dataset.class_names.index(name) + 1
+        assert dataset.known(sample).mask == (label,) and sample.present == (label,)
+    beyond = [s for s in masked if any(thing.label not in dataset.known(s).mask for thing in s.objects)]
+    assert len(beyond) == 79 and any("in 79 of them" in note for note in result.notes)
+
+
+def test_kolektor_folds(tmp_path):
+    options = PrepareOptions(
+        link=True, folds=DATA / "KolektorSDD_folds.json", group_by=r"(kos\d+)", exclude=("kos21/Part7*",)
+    )
+    prepare(DATA / "KolektorSDD", tmp_path / "out", options)
+    dataset = load_dataset(tmp_path / "out")
+    samples = {sample.id: sample for sample in dataset.samples}
+    assert len(samples) == 399
+    tested = [load_split(dataset, f"fold-{fold}").parts["test"] for fold in range(3)]
+    assert sorted(i for ids in tested for i in ids) == sorted(samples)
+    assert [sum(recorded_state(dataset, samples[i]) for i in ids) for ids in tested] == [18, 18, 16]
+    for split in dataset.splits:
+        parts = load_split(dataset, split).parts
+        groups = [{samples[i].group for i in ids} for ids in parts.values()]
+        assert sum(map(len, groups)) == len(set.union(*groups)) and len(groups) == 3
+        if "positives" in split:
+            assert sum(recorded_state(dataset, samples[i]) for i in parts["train"]) == int(split.rpartition("-")[2])

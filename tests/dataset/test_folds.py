@@ -1,0 +1,68 @@
+"""Folds test what they are told to; the rest trains and validates with defective and good images on both sides."""
+
+from __future__ import annotations
+
+import pytest
+
+from defectctl.dataset.folds import FoldPlan, fold_splits, leaks
+from defectctl.dataset.types import Sample, Split
+
+
+def make(groups, size, sha=str):
+    return [
+        Sample(f"g{g:02}/{i}.png", "", 8, 8, sha(g * size + i), "s", group=f"g{g:02}")
+        for g in range(groups)
+        for i in range(size)
+    ]
+
+
+def strata_of(samples, defective):
+    return {sample.id: "1" if sample.id in defective else "good" for sample in samples}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tenth_of_the_training_groups_validates(seed):
+    samples = make(50, 8)
+    strata = strata_of(samples, {sample.id for sample in samples if sample.id.endswith("/0.png")})
+    tests = {f"fold-{n}": [s.id for s in samples if int(s.group[1:]) % 5 == n] for n in range(5)}
+    for split in fold_splits(FoldPlan(tests), samples, strata, seed):
+        sets = {part: {i.split("/")[0] for i in ids} for part, ids in split.parts.items()}
+        assert [len(sets[part]) for part in ("train", "val", "test")] == [36, 4, 10]
+        assert sets["train"].isdisjoint(sets["val"]) and split.parts["test"] == tests[split.name]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_few_defective_images_are_on_both_sides(seed):
+    samples = make(30, 1)
+    strata = strata_of(samples, {"g03/0.png", "g07/0.png"})
+    (split,) = fold_splits(FoldPlan({"f": ["g00/0.png"]}), samples, strata, seed)
+    for part in ("train", "val"):
+        assert {strata[i] for i in split.parts[part]} == {"1", "good"}
+
+
+def test_the_only_defective_group_stays_in_training():
+    samples = make(30, 1)
+    strata = strata_of(samples, {"g03/0.png"})
+    for seed in range(5):
+        (split,) = fold_splits(FoldPlan({"f": ["g00/0.png"]}), samples, strata, seed)
+        assert "g03/0.png" in split.parts["train"]
+
+
+def test_a_choice_of_positives_limits_defects_and_not_the_good():
+    samples = make(20, 4)
+    strata = strata_of(samples, {s.id for s in samples if s.id.endswith("/1.png")})
+    test = [s.id for s in samples if s.group in ("g00", "g01")]
+    chosen = [s.id for s in samples if s.group in ("g05", "g06", "g07")]
+    plan = FoldPlan({"f": test}, {"f-positives-3": ("f", chosen)})
+    _, limited = fold_splits(plan, samples, strata, 0)
+    train = limited.parts["train"]
+    assert sorted(i for i in train if strata[i] == "1") == ["g05/1.png", "g06/1.png", "g07/1.png"]
+    assert len(train) == (18 - len(limited.parts["val"]) // 4) * 3 + 3 and limited.parts["val"]
+
+
+def test_leaks_are_byte_equal_images_in_two_parts():
+    samples = make(4, 1, sha=lambda i: "same" if i in (0, 3) else str(i))
+    split = Split("s", "", None, {"train": ["g00/0.png", "g01/0.png"], "test": ["g02/0.png", "g03/0.png"]})
+    assert leaks(split, samples) == 2
+    split.parts["test"].remove("g03/0.png")
+    assert leaks(split, samples) == 0

@@ -42,11 +42,27 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class CosineWeight(Strict):
-    """A weight that swings from `high` to `low` and back to `high` every `every` epochs, along a cosine."""
+    """A weight that swings from `high` to `low` and back to `high`, along a cosine.
+
+    Attributes:
+        every: epochs of a whole swing.
+        updates: updates of a whole swing, in the place of `every`.
+        hold: updates for which each value stands; only beside `updates`.
+    """
 
     high: NotNegative
     low: NotNegative
-    every: Count
+    every: Count | None = None
+    updates: Count | None = None
+    hold: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_period(self) -> CosineWeight:
+        if (self.every is None) == (self.updates is None):
+            raise problem("needs exactly one of every (epochs) and updates")
+        if self.hold is not None and (self.updates is None or self.updates % self.hold):
+            raise problem("has a hold, so it needs updates, a multiple of it")
+        return self
 
 
 class _Cosine(Strict):
@@ -73,7 +89,7 @@ def check_weight(value: Any) -> float | dict[str, Any]:
 
 
 Weight = Annotated[float | dict[str, Any], BeforeValidator(check_weight)]
-"""A loss weight: a number, `{cosine: {high, low, every}}`, or `{linear: [from, to]}` over the stage."""
+"""A loss weight: a number, `{cosine: {high, low, every}}` (or `updates`), or `{linear: [from, to]}` over the stage."""
 
 
 class _Chance(Strict):
@@ -99,6 +115,10 @@ class _Amount(_Chance):
     amount: Annotated[float, Field(gt=0, le=1)]
 
 
+class _CopyPaste(_Chance):
+    most: Count = 3
+
+
 AUGMENTATIONS: dict[str, type[Strict] | None] = {
     "hflip": None,
     "vflip": None,
@@ -109,6 +129,7 @@ AUGMENTATIONS: dict[str, type[Strict] | None] = {
     "contrast": _Amount,
     "blur": _Chance,
     "noise": _Amount,
+    "copy_paste": _CopyPaste,
 }
 """Name of every augmentation step and the settings it takes; None: just its probability."""
 
@@ -132,7 +153,7 @@ Augmentation = Annotated[dict[str, Any], BeforeValidator(check_augmentation)]
 
 def _check_block(schema: type[Strict], value: Any, *path: str) -> dict[str, Any]:
     try:
-        return schema.model_validate(value).model_dump()
+        return schema.model_validate(value).model_dump(exclude_none=True)
     except ValidationError as error:
         raise NestedError(error, schema, path) from error
 

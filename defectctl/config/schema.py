@@ -57,15 +57,24 @@ class InputConfig(Strict):
 
     Attributes:
         size: (height, width) in pixels.
-        mode: `resize` keeps the aspect ratio and pads; `stretch` fills the input.
+        mode: `resize` keeps the aspect ratio and pads; `stretch` fills the input; `tile` keeps the image's own
+            resolution: training takes crops of this size, prediction overlapping tiles.
+        overlap: share of a tile's side that the next one covers again; only with `tile`.
         normalise: `zero-one` divides by the full range; `imagenet` also takes off ImageNet's mean and divides by
             its standard deviation.
     """
 
     size: Annotated[tuple[int, int], BeforeValidator(_size)]
-    mode: Literal["resize", "stretch"] = "resize"
+    mode: Literal["resize", "stretch", "tile"] = "resize"
+    overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
     colour: Literal["rgb", "grey"] = "rgb"
     normalise: Literal["zero-one", "imagenet"] = "zero-one"
+
+    @model_validator(mode="after")
+    def _overlap_of_tiles(self) -> InputConfig:
+        if self.mode != "tile" and "overlap" in self.model_fields_set and self.overlap != 0.25:
+            raise problem(f"has an overlap, which mode '{self.mode}' does not use (only 'tile' does)")
+        return self
 
 
 class _Chosen(Strict):
@@ -184,6 +193,8 @@ class StageConfig(Strict):
             evaluation mode.
         turns: turns that alternate until the budget is spent.
         start_from: weights of the stage before: its `last` or its `best`.
+        keep_best: whether a checkpoint of this stage may become the model. False for a stage that leaves untrained
+            what `select` judges, where a lucky number would win.
     """
 
     name: str = "all"
@@ -196,6 +207,7 @@ class StageConfig(Strict):
     train: Annotated[list[str], Field(min_length=1)] | None = None
     turns: Annotated[list[TurnConfig], Field(min_length=1)] | None = None
     start_from: Literal["last", "best"] = "last"
+    keep_best: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:
@@ -205,6 +217,28 @@ class StageConfig(Strict):
         if self.turns is not None and (self.losses or self.train):
             raise problem("has turns, so losses and train belong into the turns")
         return self
+
+
+class CropConfig(Strict):
+    """Where the crops of `input.mode: tile` are taken.
+
+    Attributes:
+        defect_share: share of the crops of an image with a defect that are laid around one of its defects; the
+            others fall anywhere.
+    """
+
+    defect_share: Probability = 0.5
+
+
+class DynamicThreshold(Strict):
+    """Weighs defect pixels by the size of a batch's defects (SME-DeepLabV3+, "dynamic threshold adjustment").
+
+    Attributes:
+        reference: geometric mean of the training part's defect areas as shares of the network's input; `auto`
+            measures it.
+    """
+
+    reference: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
 
 
 class TrainConfig(Strict):
@@ -220,7 +254,12 @@ class TrainConfig(Strict):
         save_minutes: minutes between saved states, which `--resume` goes on from.
         select: metric on the validation part that chooses the best checkpoint.
         loss_options: settings of single losses by name, e.g. `{focal: {alpha: 0.5, gamma: 2}}`.
-        class_weights: weight of background and of each class, background first, or None.
+        class_weights: weight of background and of each class, background first; `auto` takes them from the training
+            masks, rare classes high; None weighs all alike.
+        crops: where crops are taken, with `input.mode: tile`.
+        dynamic_threshold: weighs defect pixels batch by batch, or None.
+        limit_defective: groups (single images where there are none) with a defective part that training may see;
+            the defective images of other groups are left out. None: all.
     """
 
     batch_size: Count
@@ -235,10 +274,15 @@ class TrainConfig(Strict):
     stages: Annotated[list[StageConfig], Field(min_length=1)]
     select: Annotated[str, Field(pattern=r"^val/\w+$")] = "val/defect_iou"
     loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    class_weights: Annotated[list[NotNegative], Field(min_length=2)] | None = None
+    class_weights: Annotated[list[NotNegative], Field(min_length=2)] | Literal["auto"] | None = None
+    crops: CropConfig = CropConfig()
+    dynamic_threshold: DynamicThreshold | None = None
+    limit_defective: Count | None = None
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        if not self.stages[-1].keep_best:
+            raise problem("has a last stage with keep_best: false; the last stage must be able to give the model")
         names = [stage.name for stage in self.stages]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -260,10 +304,16 @@ class PredictConfig(Strict):
     Attributes:
         min_area: smallest defect in image pixels that is reported; `auto` derives it from the training labels.
         batch_size: images at once; None lets the device decide.
+        activation: `softmax` over background and classes, or `sigmoid` of each, where a network is trained so.
+        box_score: score from which a detected box is reported; metrics count all.
+        box_iou: overlap above which the lower-scored of two boxes of a class is dropped.
     """
 
     min_area: Annotated[int | Literal["auto"], BeforeValidator(_min_area)] = "auto"
     batch_size: Count | None = None
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    box_score: Probability = 0.25
+    box_iou: Probability = 0.6
 
 
 class Preset(Strict):

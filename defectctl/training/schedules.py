@@ -120,15 +120,21 @@ def weight_at(weight: Any, progress: Progress) -> float:
     """Value of a loss weight that may be scheduled.
 
     `{cosine: {high, low, every}}` is `low + (high - low) (cos(2 pi i / every) + 1) / 2` with i the epoch of the
-    stage; `{linear: [a, b]}` goes from a to b over the stage, reached after its last epoch. Accepts plain mappings
-    and the preset schema's objects.
+    stage; with `updates` in the place of `every`, i is the update, rounded down to a multiple of `hold`. `{linear:
+    [a, b]}` goes from a to b over the stage, reached after its last epoch. Accepts plain mappings and the preset
+    schema's objects.
     """
     if isinstance(weight, int | float):
         return float(weight)
     plain: Mapping[str, Any] = weight if isinstance(weight, Mapping) else weight.model_dump(exclude_none=True)
     if "cosine" in plain:
         wave = plain["cosine"]
-        swing = (math.cos(2 * math.pi * progress.epoch / wave["every"]) + 1) / 2
+        if wave.get("updates"):
+            hold = wave.get("hold") or 1
+            turns = progress.update // hold * hold / wave["updates"]
+        else:
+            turns = progress.epoch / wave["every"]
+        swing = (math.cos(2 * math.pi * turns) + 1) / 2
         return wave["low"] + (wave["high"] - wave["low"]) * swing
     start, end = plain["linear"]
     return start + (end - start) * min(progress.epoch / progress.epochs, 1.0)

@@ -61,6 +61,16 @@ def test_weights():
     assert weight_at(2, Progress(0, 4, 1)) == 2.0
 
 
+def test_a_weight_may_swing_by_updates_and_hold_its_value():
+    """alpha_i = 8 (cos(2 pi i / 25) + 3) / 4 with i a pair of updates: 8, 4.02 at i = 12, 7.94 at i = 24."""
+    wave = {"cosine": {"high": 8.0, "low": 4.0, "every": None, "updates": 50, "hold": 2}}
+    found = [weight_at(wave, Progress(u, 1500, 34, whole_epochs=False)) for u in range(52)]
+    assert found[0::2] == found[1::2]
+    assert [found[2 * i] for i in (0, 12, 24, 25)] == pytest.approx([8, 4.016, 7.937, 8], abs=1e-3)
+    single = {"cosine": {"high": 1.0, "low": 0.0, "updates": 4}}
+    assert [weight_at(single, Progress(u, 8, 2)) for u in range(5)] == pytest.approx([1, 0.5, 0, 0.5, 1])
+
+
 def test_a_short_trial_of_a_long_schedule_still_falls():
     found = rates(ScheduleConfig(name="cosine", warmup_epochs=3, warmup_start=0.1, floor=0.01, flat_epochs=15), 6)
     assert found[0::2] == pytest.approx([0.1, 0.325, 1.0, 0.505, 0.01, 0.01])  # 2 epochs up, 2 down, 2 flat

@@ -77,7 +77,7 @@ def command(
 def _list(as_json: bool) -> None:
     from defectctl.cli.tables import print_json, print_table
     from defectctl.config.presets import load_preset, preset_names
-    from defectctl.models.registry import REGISTRY
+    from defectctl.models.catalogue import REGISTRY
 
     presets = [load_preset(name) for name in preset_names()]
     if as_json:

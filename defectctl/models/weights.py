@@ -56,7 +56,7 @@ def load_weights(network: nn.Module, weights: str) -> None:
     else:
         state = read_weights(Path(weights))
         whole = count_matches(network.state_dict(), state)
-        encoder = network.parts["encoder"]
+        encoder = network.parts.get("encoder", network)
         target = network if whole >= count_matches(encoder.state_dict(), state) else encoder
         take(target, state, f"weights '{weights}'")
 
@@ -184,7 +184,8 @@ def take(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
     taken = {name: value for name, value in fitting.items() if value is not None}
     if not any(own[name].is_floating_point() and own[name].dim() > 0 for name in taken):
         raise InputError(f"{what}: none of the {len(state)} tensors fits {type(network).__name__} by name and shape")
-    network.load_state_dict(taken, strict=False)
+    # Not the network's own method: some library encoders override it without `strict`.
+    nn.Module.load_state_dict(network, taken, strict=False)
     other_shape = sorted(name for name, value in fitting.items() if value is None)
     remark = f", {len(other_shape)} of another shape left out ({', '.join(other_shape[:3])})" if other_shape else ""
     say(f"{what}: {len(taken)} of the {len(own)} tensors of {type(network).__name__} loaded{remark}")

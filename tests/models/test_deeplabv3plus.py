@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from defectctl.models.deeplabv3plus import DeepLabV3Plus
-from defectctl.models.registry import REGISTRY
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -37,8 +36,19 @@ def test_padding_is_the_edge_repeated_and_cropped_again():
         assert torch.equal(model(images).mask_logits, model(padded).mask_logits[:, :, :15, :13])
 
 
-@pytest.mark.parametrize("encoder", [e for e in REGISTRY["deeplabv3plus"].options["encoder"] if e != "mobilenet_v2"])
-def test_every_encoder_on_offer_builds(encoder):
+@pytest.mark.parametrize(
+    ("encoder", "millions"), [("mobilenet_v2", 4.379), ("tu-xception65", 41.04), ("tu-xception41", 28.09)]
+)
+def test_published_sizes(encoder, millions):
     with torch.device("meta"):  # shapes only, so that the large ones cost nothing
-        model = smp.DeepLabV3Plus(encoder, encoder_weights=None, encoder_output_stride=16, classes=2, upsampling=1)
-        assert model(torch.rand(2, 3, 64, 64)).shape == (2, 2, 16, 16)
+        model = DeepLabV3Plus(3, encoder=encoder)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_output_stride_of_the_encoder(output_stride):
+    model = DeepLabV3Plus(1, encoder="resnet18", output_stride=output_stride).eval()
+    deepest = model.encoder(torch.rand(1, 3, 64, 96))[-1]
+    assert deepest.shape[2:] == (64 // output_stride, 96 // output_stride)
+    assert model(torch.rand(1, 3, 64, 96)).mask_logits.shape == (1, 2, 16, 24)

@@ -51,3 +51,17 @@ def test_dual_fits_every_starnet(channels):
 def test_published_variants_refuse_channels_that_do_not_divide():
     with pytest.raises(InputError, match="ela: t"):
         ELA(24, "t")
+
+
+def test_adaptive_initialisation_scales_both_kernels_with_mean_one():
+    block = ELA(16)
+    before = [conv.weight.clone() for conv in block.convs]
+    block.scale_branches([0.2, 0.8])
+    for conv, weight, factor in zip(block.convs, before, (0.4, 1.6), strict=True):
+        torch.testing.assert_close(conv.weight.detach(), factor * weight)
+    assert (block.norm.weight == 1).all()
+
+
+def test_one_kernel_takes_no_two_shares():
+    with pytest.raises(InputError, match="ela_shares has 2 numbers, but there are 1 kernels"):
+        ELA(16, "b").scale_branches([0.5, 0.5])

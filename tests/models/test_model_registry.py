@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from defectctl.errors import InputError
-from defectctl.models.registry import REGISTRY, build_model, check_model
+from defectctl.models.catalogue import REGISTRY
+from defectctl.models.registry import build_model, check_model
 
 
 def config(name="sme-deeplab", weights="none", **options):

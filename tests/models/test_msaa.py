@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from defectctl.errors import InputError
 from defectctl.models.blocks.msaa import MSAA, ChannelGate, SpatialGate
 
 
@@ -55,3 +56,29 @@ def test_spatial_gate_by_hand():
         gate.conv.weight[0, :, 3, 3] = torch.tensor([1.0, 10.0])  # order: mean, then largest
     features = torch.tensor([0.1, 0.3]).view(1, 2, 1, 1)
     assert gate(features).item() == pytest.approx(torch.sigmoid(torch.tensor(0.2 + 10 * 0.3)).item())
+
+
+def test_adaptive_initialisation_scales_the_branches_with_mean_one():
+    block = MSAA(8, 16)
+    before = [branch.weight.clone() for branch in block.branches]
+    rest = {name: value.clone() for name, value in block.state_dict().items() if not name.endswith("weight")}
+    block.scale_branches([0.5, 0.3, 0.2])
+    for branch, weight, factor in zip(block.branches, before, (1.5, 0.9, 0.6), strict=True):
+        torch.testing.assert_close(branch.weight.detach(), factor * weight)
+    for name, value in rest.items():
+        assert torch.equal(block.state_dict()[name], value)
+    block.scale_branches([0.3333, 0.3333, 0.3333])  # rounded shares still have the mean 1
+    torch.testing.assert_close(block.branches[0].weight.detach(), 1.5 * before[0])
+
+
+def test_a_branch_without_defects_starts_at_zero_and_learns():
+    block = MSAA(8, 16)
+    block.scale_branches([1, 0, 0])
+    block(torch.rand(1, 8, 5, 5)).sum().backward()
+    assert not block.branches[2].weight.any() and block.branches[2].weight.grad.any()
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.5], [0, 0, 0]])
+def test_shares_that_do_not_fit_are_refused(shares):
+    with pytest.raises(InputError, match="branch_shares"):
+        MSAA(8, 16).scale_branches(shares)

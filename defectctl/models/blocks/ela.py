@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from defectctl.errors import InputError
+from defectctl.models.blocks.branches import scale_weights
 
 KERNELS = {"dual": (3, 7), "b": (7,), "t": (5,)}
 """Kernel sizes of the depthwise 1-D convolutions whose results are summed, by variant."""
@@ -44,6 +46,18 @@ class ELA(nn.Module):
             for kernel in KERNELS[variant]
         )
         self.norm = nn.GroupNorm(groups, channels)
+
+    def scale_branches(self, shares: Sequence[float]) -> None:
+        """Multiply the initial weights of the kernels by their number times q_k (SME-DeepLabV3+, adaptive
+        initialisation).
+
+        Args:
+            shares: q_3, q_7 for `dual`, the shares of defects that fit each kernel best at this map's resolution.
+
+        Raises:
+            InputError: not one share a kernel, or all are 0.
+        """
+        scale_weights(self.convs, shares, "model.ela_shares")
 
     def gate(self, strip: Tensor) -> Tensor:
         """Return the gate, 0..1, of a strip of means `(N, C, L)`, same shape."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from defectctl.models.blocks.branches import scale_weights
 
 KERNELS = (3, 5, 7)
 
@@ -62,6 +66,17 @@ class MSAA(nn.Module):
         self.branches = nn.ModuleList(nn.Conv2d(width, width, kernel, padding=kernel // 2) for kernel in KERNELS)
         self.spatial_gate = SpatialGate()
         self.expand = nn.Conv2d(width, out_channels, 1)
+
+    def scale_branches(self, shares: Sequence[float]) -> None:
+        """Multiply the initial weights of the three branches by 3 p_k (SME-DeepLabV3+, adaptive initialisation).
+
+        Args:
+            shares: p_3, p_5, p_7, the shares of defects that fit each kernel best at this map's resolution.
+
+        Raises:
+            InputError: not three shares, or all are 0.
+        """
+        scale_weights(self.branches, shares, "model.branch_shares")
 
     def forward(self, features: Tensor) -> Tensor:
         reduced = self._reduce(features)

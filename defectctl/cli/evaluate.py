@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Score a model, or masks that were predicted before, on a part of a dataset.
 
-    Writes metrics.json, images.csv, table.npz, a confusion matrix and a sheet of the worst images.
+    Pixels, boxes or whole parts are scored, whichever the model delivers. Writes metrics.json, images.csv, table.npz,
+    a confusion matrix and a sheet of the worst images.
 
     Example: defectctl evaluate --data data/neu --part test
     """
@@ -73,40 +74,96 @@ def report(result: dict[str, Any], as_json: bool) -> None:
         return
     about, metrics, parts = result["dataset"], result["metrics"], result["parts"]
     title = f"{about['name']}, split '{about['split']}', part '{about['part']}': {about['images']} images"
-    print_table(["metric", "value", "meaning"], headline(metrics, parts), title)
-    rows = [("background", metrics["background"]), *metrics["per_class"].items()]
-    keys = ["iou", "precision", "recall", "f1", "pixels"]
-    lines = [[name, *(row[key] for key in keys)] for name, row in [*rows[1:], rows[0]]]
-    print_table(["class", "IoU", "precision", "recall", "F1", "pixels"], lines)
+    print_table(["metric", "value", "meaning"], headline(metrics, parts, result["tasks"]), title)
+    columns, lines = class_table(metrics, result["tasks"])
+    if lines:
+        print_table(columns, lines)
     say(f"files: {result['out']}")
 
 
-def headline(metrics: dict[str, Any], parts: dict[str, Any]) -> list[tuple[str, str | float | None, str]]:
+def class_table(metrics: dict[str, Any], tasks: list[str]) -> tuple[list[str], list[list[Any]]]:
+    """Headings and one row a class, background last; only what the model delivers, no rows where that is nothing."""
+    columns: dict[str, str] = {}
+    if "segmentation" in tasks:
+        columns |= {"IoU": "iou", "precision": "precision", "recall": "recall", "F1": "f1", "pixels": "pixels"}
+    if "detection" in tasks:
+        columns |= {"AP50": "ap50", "AP": "ap", "boxes": "boxes"}
+    if not columns:
+        return [], []
+    rows = list(metrics["per_class"].items())
+    if "segmentation" in tasks:
+        rows.append(("background", metrics["background"]))
+    return ["class", *columns], [[name, *(row.get(key) for key in columns.values())] for name, row in rows]
+
+
+def headline(metrics: dict[str, Any], parts: dict[str, Any], tasks: list[str]) -> list[tuple[str, str | None, str]]:
     """Rows of the first table: name, value, meaning; the defect and the escapes come first."""
+    rows = _defect_rows(metrics, tasks) + _part_rows(metrics, parts)
+    return rows + (_pixel_rows(metrics) if "segmentation" in tasks else [])
+
+
+Rows = list[tuple[str, str | None, str]]
+
+
+def _share(metrics: dict[str, Any], key: str) -> str | None:
+    return None if metrics[key] is None else f"{metrics[key]:.3f}"
+
+
+def _defect_rows(metrics: dict[str, Any], tasks: list[str]) -> Rows:
+    """How well the defects themselves are found."""
+    rows: Rows = []
+    if "segmentation" in tasks:
+        rows.append(("defect IoU", _share(metrics, "defect_iou"), "any defect against background, all pixels"))
+    if "detection" in tasks:
+        rows.append(("mAP50", _share(metrics, "map50"), "boxes, mean over classes, overlap 0.5"))
+        rows.append(("mAP", _share(metrics, "map"), "boxes, mean over classes and overlaps 0.5 to 0.95"))
+    return rows
+
+
+def _part_rows(metrics: dict[str, Any], parts: dict[str, Any]) -> Rows:
+    """What becomes of whole parts, at the thresholds in force and at any."""
 
     def of(count: str, total: str) -> str:
         return f"{parts[count]} of {parts[total]}" if parts[total] else "-"
 
+    rows: Rows = [
+        ("escapes", of("escapes", "defective_parts"), "defective parts called OK"),
+        ("overkill", of("overkill", "good_parts"), "good parts called NG"),
+    ]
+    if parts["unsure"]:
+        rows.append(("unsure", str(parts["unsure"]), "parts between the two thresholds"))
+    if metrics["image_ap"] is None:
+        return rows
+    best = metrics["best_f1"]
+    at_best = f"parts; at score {best['threshold']:.3f}: TP {best['tp']}, FP {best['fp']}, FN {best['fn']}"
+    return [
+        *rows,
+        ("image AP", _share(metrics, "image_ap"), "parts ranked by score, average precision"),
+        ("image AUROC", _share(metrics, "image_auroc"), "chance that a defective part scores above a good one"),
+        ("best F1", f"{best['f1']:.3f}", f"{at_best}, TN {best['tn']}"),
+        (
+            "FP at full recall",
+            f"{metrics['fp_at_full_recall']} of {parts['good_parts']}",
+            "good parts called NG if no defect may escape",
+        ),
+    ]
+
+
+def _pixel_rows(metrics: dict[str, Any]) -> Rows:
     def spread(key: str) -> str | None:
         mean, deviation = metrics[key], metrics[f"{key}_std"]
         return None if mean is None else f"{mean:.3f} ± {deviation:.3f}"
 
-    def share(key: str) -> str | None:
-        return None if metrics[key] is None else f"{metrics[key]:.3f}"
-
-    rows: list[tuple[str, str | float | None, str]] = [
-        ("defect IoU", share("defect_iou"), "any defect against background, all pixels"),
-        ("escapes", of("escapes", "defective_parts"), "defective parts called OK"),
-        ("overkill", of("overkill", "good_parts"), "good parts called NG"),
-        ("mIoU of defects", share("miou_defects"), "mean over the defect classes"),
-        ("mIoU", share("miou"), "mean with background, as papers print it"),
-        ("precision", share("precision"), "mean over classes, with background"),
-        ("MPA", share("mpa"), "mean recall over classes, with background"),
-        ("pixel accuracy", share("pixel_accuracy"), "background counts as much as it covers"),
-        ("Dice", share("dice"), "mean over the defect classes"),
+    rows: Rows = [
+        ("mIoU of defects", _share(metrics, "miou_defects"), "mean over the defect classes"),
+        ("mIoU", _share(metrics, "miou"), "mean with background, as papers print it"),
+        ("precision", _share(metrics, "precision"), "mean over classes, with background"),
+        ("MPA", _share(metrics, "mpa"), "mean recall over classes, with background"),
+        ("pixel accuracy", _share(metrics, "pixel_accuracy"), "background counts as much as it covers"),
+        ("Dice", _share(metrics, "dice"), "mean over the defect classes"),
         ("F1 per image", spread("image_f1"), "any defect; mean ± standard deviation over images"),
         ("IoU per image", spread("image_iou"), "any defect; mean ± standard deviation over images"),
     ]
-    if parts["unsure"]:
-        rows.insert(3, ("unsure", str(parts["unsure"]), "parts between the two thresholds"))
+    if metrics["pixel_ap"] is not None:
+        rows.append(("pixel AP", _share(metrics, "pixel_ap"), "pixels ranked by defect probability, any defect"))
     return rows

@@ -71,10 +71,11 @@ def command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict masks, boxes and verdicts of images.
+    """Predict masks, boxes and verdicts of images, as far as the model delivers them.
 
     Writes an index mask (palette PNG, in the pixels of the image after its EXIF orientation) for each image and one
-    row for each in OUT/predictions.jsonl. An image that cannot be read gets a row and exit code 3 at the end.
+    row for each in OUT/predictions.jsonl, with its defects, boxes, score and verdict. An image that cannot be read
+    gets a row and exit code 3 at the end.
 
     Example: defectctl predict images/ --out masks/ --write masks,overlays
     """
@@ -109,13 +110,15 @@ def _predict(
     precision: str,
 ) -> tuple[Summary, dict[str, Any]]:
     """Load the model, fill in what the user left to it, and predict; also return the settings that were used."""
+    from defectctl.inference.abilities import tasks_of, thresholds_in_force
     from defectctl.inference.predict import predict_files
     from defectctl.inference.runner import load_runner
 
-    runner, contract = load_runner(path, device, precision)
+    runner, contract = load_runner(path, device, precision, options.batch_size)
+    thresholds = contract.thresholds if options.thresholds is None else options.thresholds
     options = replace(
         options,
-        thresholds=contract.thresholds if options.thresholds is None else options.thresholds,
+        thresholds=thresholds_in_force(thresholds, tasks_of(contract), runner.predict.box_score),
         min_area=contract.min_area if options.min_area is None else options.min_area,
         batch_size=options.batch_size or contract.preset_config().predict.batch_size,
     )

@@ -16,16 +16,17 @@ from defectctl.checkpoints.contract import Contract
 from defectctl.checkpoints.runs import environment
 from defectctl.checkpoints.weights import read_contract
 from defectctl.errors import InputError
-from defectctl.evaluation.files import FILES, write_files
+from defectctl.evaluation.files import FILES, Shown, write_files
 from defectctl.evaluation.leaks import find_leak, split_note
 from defectctl.evaluation.masks import match_masks, read_prediction, score_masks
 from defectctl.evaluation.part import Part, load_part
 from defectctl.fileio import check_writable, sha256_file
+from defectctl.inference.abilities import tasks_of, thresholds_in_force
 from defectctl.inference.device import check_device_name, check_precision_name
 from defectctl.loading.pictures import PictureStore
 from defectctl.messages import counter, say, warn
 from defectctl.metrics.image_level import image_metrics
-from defectctl.metrics.segmentation import segmentation_metrics
+from defectctl.metrics.summary import all_metrics
 from defectctl.metrics.table import ImageTable
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from defectctl.dataset.types import Sample
     from defectctl.inference.runner import TorchRunner
+
+RANKINGS = ("image_ap", "image_auroc", "best_f1", "fp_at_full_recall", "pixel_ap")
+"""Figures that need scores, which masks on disk do not have."""
 
 RESULT_FORMAT = 1
 """Version of the layout of `metrics.json`."""
@@ -85,7 +89,7 @@ def evaluate(
     leak = find_leak(chosen, contract)
     folder = out or model.parent / "evaluation" / _folder_name(chosen)
     check_writable(folder, "the results folder")
-    preset = contract.preset_config()
+    preset, tasks = contract.preset_config(), tasks_of(contract)
     runner, device = _load(model, hardware, preset.predict.batch_size)
     pictures = PictureStore(chosen.dataset, preset.input.colour, cache_bytes=0)  # each is needed once
     began = time.perf_counter()
@@ -104,10 +108,12 @@ def evaluate(
         "leak": leak,
         "device": device,
     }
-    result = _result(chosen, table, contract.thresholds, contract.min_area, details)
+    thresholds = thresholds_in_force(contract.thresholds, tasks, preset.predict.box_score)
+    details["box_score"] = preset.predict.box_score if "detection" in tasks else None
+    result = _result(chosen, table, tasks, thresholds, contract.min_area, details)
 
-    def predict(sample: Sample) -> np.ndarray:
-        return _class_map(runner, pictures.picture(sample), contract.min_area)
+    def predict(sample: Sample) -> Shown:
+        return _shown(runner, pictures.picture(sample), contract.min_area, preset.predict.box_score)
 
     return _finish(folder, chosen, table, result, predict, pictures)
 
@@ -137,10 +143,16 @@ def evaluate_masks(
         "serious": False,
         "text": "masks do not say which images their model was trained on",
     }
-    details = {"model": None, "masks": str(masks), "leak": unknown, "device": None}
-    result = _result(chosen, table, {}, 0, details)
+    details = {"model": None, "masks": str(masks), "leak": unknown, "device": None, "box_score": None}
+    result = _result(chosen, table, ("segmentation",), {}, 0, details)
+    # A mask says yes or no: there is no probability to rank parts or pixels by.
+    result["metrics"].update(dict.fromkeys(RANKINGS))
     classes = len(chosen.dataset.classes)
-    return _finish(folder, chosen, table, result, lambda s: read_prediction(files[s.id], s, classes), pictures)
+
+    def predict(sample: Sample) -> Shown:
+        return Shown(read_prediction(files[sample.id], sample, classes))
+
+    return _finish(folder, chosen, table, result, predict, pictures)
 
 
 def check_hardware(hardware: Hardware) -> None:
@@ -180,7 +192,7 @@ def _load(model: Path, hardware: Hardware, preset_batch: int | None) -> tuple[To
     device = choose_device(hardware.device)
     precision = choose_precision(device, hardware.precision)
     threads = set_threads(hardware.threads, device)
-    runner, _ = load_runner(model, device, precision)
+    runner, _ = load_runner(model, device, precision, hardware.batch_size)
     name = platform.processor() or platform.machine()
     if device.type == "cuda":
         import torch
@@ -204,22 +216,41 @@ def _score(
     return score_samples(runner, part.dataset, part.samples, pictures, min_area, batch_size, count)
 
 
-def _class_map(runner: TorchRunner, picture: np.ndarray, min_area: int) -> np.ndarray:
-    from defectctl.inference.postprocess import clean_map
+def _shown(runner: TorchRunner, picture: np.ndarray, min_area: int, box_score: float) -> Shown:
+    from defectctl.inference.postprocess import clean_map, detections
 
-    return clean_map(runner.maps([picture])[0].class_map.cpu().numpy(), min_area)
+    maps = runner.maps([picture])[0]
+    boxes = None
+    if maps.boxes is not None:
+        boxes = [(found.label, found.box, found.score) for found in detections(maps.boxes, box_score)]
+    if not maps.has_mask:
+        return Shown(None, None, boxes)
+    return Shown(clean_map(maps.class_map.cpu().numpy(), min_area), maps.defect.cpu().numpy(), boxes)
 
 
 def _result(
-    part: Part, table: ImageTable, thresholds: Mapping[str, float], min_area: int, details: dict[str, Any]
+    part: Part,
+    table: ImageTable,
+    tasks: tuple[str, ...],
+    thresholds: Mapping[str, float],
+    min_area: int,
+    details: dict[str, Any],
 ) -> dict[str, Any]:
-    """The content of `metrics.json`: figures first, then what they were made from."""
-    pixels = segmentation_metrics(table)
+    """The content of `metrics.json`: figures first, then what they were made from.
+
+    `metrics` holds what `metrics.summary.all_metrics` returns, `parts` what `image_metrics` does; `tasks` is what the
+    model delivers, `thresholds` are those in force, `box_score` is the score from which a box is reported.
+    """
+    metrics = all_metrics(table)
     notes = [note for note in (details["leak"]["text"], split_note(part)) if note]
-    notes += _truth_notes(table, pixels)
+    if "segmentation" in tasks:
+        notes += _mask_notes(table, metrics)
+    if "detection" in tasks:
+        notes += _box_notes(table, metrics)
     return {
         "format": RESULT_FORMAT,
-        "metrics": pixels,
+        "tasks": list(tasks),
+        "metrics": metrics,
         "parts": image_metrics(table, thresholds),
         "notes": notes,
         "dataset": part.to_dict(),
@@ -232,8 +263,8 @@ def _result(
     }
 
 
-def _truth_notes(table: ImageTable, pixels: dict[str, Any]) -> list[str]:
-    """What the truth leaves open, and classes that the model never finds."""
+def _mask_notes(table: ImageTable, pixels: dict[str, Any]) -> list[str]:
+    """What the true masks leave open, and classes that the model never finds."""
     notes = []
     without = int((table.confusion.sum(axis=(1, 2)) == 0).sum())
     if without == len(table):
@@ -250,18 +281,30 @@ def _truth_notes(table: ImageTable, pixels: dict[str, Any]) -> list[str]:
     return notes
 
 
+def _box_notes(table: ImageTable, metrics: dict[str, Any]) -> list[str]:
+    """Classes of which no true box is known, and those that are never found at overlap 0.5."""
+    rows = metrics["per_class"]
+    if not any(row["boxes"] for row in rows.values()):
+        return ["no image has boxes (or masks) that are known: there are no box figures"]
+    without = [name for name, row in rows.items() if not row["boxes"]]
+    never = [name for name, row in rows.items() if row["boxes"] and row["ap50"] == 0]
+    notes = [f"no true box of {', '.join(without)}: left out of mAP"] if without else []
+    return notes + ([f"boxes never found although they are there: {', '.join(never)}"] if never else [])
+
+
 def _finish(
     folder: Path,
     part: Part,
     table: ImageTable,
     result: dict[str, Any],
-    predict: Callable[[Sample], np.ndarray],
+    predict: Callable[[Sample], Shown],
     pictures: PictureStore,
 ) -> dict[str, Any]:
     for note in result["notes"]:
         (warn if note == result["leak"]["text"] and result["leak"]["serious"] else say)(note)
     write_files(folder, part, table, result, predict, pictures)
-    return {**result, "out": str(folder), "files": {k: str(folder / v) for k, v in FILES.items()}}
+    files = {key: str(folder / name) for key, name in FILES.items() if (folder / name).exists()}
+    return {**result, "out": str(folder), "files": files}
 
 
 def _folder_name(part: Part) -> str:

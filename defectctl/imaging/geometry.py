@@ -12,8 +12,10 @@ class Geometry:
     Attributes:
         width, height: the image's own size after EXIF orientation.
         net_width, net_height: the network's input size.
-        inner_width, inner_height: size of the resized image inside the input.
+        inner_width, inner_height: size of the resized image, or of the crop, inside the input.
         left, top: where the resized image begins; the rest of the input is padding.
+        crop_left, crop_top: where in the image the part begins that the input shows.
+        crop_width, crop_height: size of that part; 0 is all from there to the image's far edge.
     """
 
     width: int
@@ -24,10 +26,14 @@ class Geometry:
     inner_height: int
     left: int = 0
     top: int = 0
+    crop_left: int = 0
+    crop_top: int = 0
+    crop_width: int = 0
+    crop_height: int = 0
 
     @classmethod
     def fit(cls, width: int, height: int, net_height: int, net_width: int, mode: str = "resize") -> Geometry:
-        """Fit an image into the network's input.
+        """Fit a whole image into the network's input.
 
         Args:
             mode: `resize` keeps the aspect ratio and pads around the centre; `stretch` fills the input.
@@ -40,41 +46,77 @@ class Geometry:
         left, top = (net_width - inner_width) // 2, (net_height - inner_height) // 2
         return cls(width, height, net_width, net_height, inner_width, inner_height, left, top)
 
+    @classmethod
+    def tile(cls, width: int, height: int, net_height: int, net_width: int, top: int = 0, left: int = 0) -> Geometry:
+        """Show the part of the image that begins at (`top`, `left`) at its own resolution.
+
+        The part ends at the image's edge where the input is larger; it is then padded around the centre.
+        """
+        inner_width, inner_height = min(net_width, width - left), min(net_height, height - top)
+        return cls(
+            width,
+            height,
+            net_width,
+            net_height,
+            inner_width,
+            inner_height,
+            (net_width - inner_width) // 2,
+            (net_height - inner_height) // 2,
+            left,
+            top,
+            inner_width,
+            inner_height,
+        )
+
     @property
     def scale_x(self) -> float:
         """Network pixels per image pixel, horizontally."""
-        return self.inner_width / self.width
+        return self.inner_width / self._seen_width
 
     @property
     def scale_y(self) -> float:
         """Network pixels per image pixel, vertically."""
-        return self.inner_height / self.height
+        return self.inner_height / self._seen_height
 
     @property
     def inside(self) -> tuple[slice, slice]:
         """Rows and columns of the network's input that hold the image."""
         return slice(self.top, self.top + self.inner_height), slice(self.left, self.left + self.inner_width)
 
+    @property
+    def seen(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the input shows."""
+        rows = slice(self.crop_top, self.crop_top + self._seen_height)
+        return rows, slice(self.crop_left, self.crop_left + self._seen_width)
+
     def to_network(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """Box `xyxy` from image pixels to network pixels."""
+        """Box `xyxy` from image pixels to network pixels; what the input does not show lies outside it."""
         x1, y1, x2, y2 = box
         return (
-            x1 * self.scale_x + self.left,
-            y1 * self.scale_y + self.top,
-            x2 * self.scale_x + self.left,
-            y2 * self.scale_y + self.top,
+            (x1 - self.crop_left) * self.scale_x + self.left,
+            (y1 - self.crop_top) * self.scale_y + self.top,
+            (x2 - self.crop_left) * self.scale_x + self.left,
+            (y2 - self.crop_top) * self.scale_y + self.top,
         )
 
     def to_image(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """Box `xyxy` from network pixels to image pixels, clipped to the image."""
+        """Box `xyxy` from network pixels to image pixels, clipped to the part of the image that the input shows."""
         x1, y1, x2, y2 = box
 
-        def clip(value: float, limit: int) -> float:
-            return min(max(value, 0.0), float(limit))
+        def clip(value: float, start: int, length: int) -> float:
+            return min(max(value, float(start)), float(start + length))
 
         return (
-            clip((x1 - self.left) / self.scale_x, self.width),
-            clip((y1 - self.top) / self.scale_y, self.height),
-            clip((x2 - self.left) / self.scale_x, self.width),
-            clip((y2 - self.top) / self.scale_y, self.height),
+            clip((x1 - self.left) / self.scale_x + self.crop_left, self.crop_left, self._seen_width),
+            clip((y1 - self.top) / self.scale_y + self.crop_top, self.crop_top, self._seen_height),
+            clip((x2 - self.left) / self.scale_x + self.crop_left, self.crop_left, self._seen_width),
+            clip((y2 - self.top) / self.scale_y + self.crop_top, self.crop_top, self._seen_height),
         )
+
+    @property
+    def _seen_width(self) -> int:
+        return self.crop_width or self.width - self.crop_left
+
+    @property
+    def _seen_height(self) -> int:
+        return self.crop_height or self.height - self.crop_top

@@ -1,14 +1,19 @@
-"""From a class map and a defect map to instances, an image score and a verdict."""
+"""From what was found in a picture to instances, boxes, an image score and a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from defectctl.dataset.types import Box
 from defectctl.imaging.components import find_components
+
+if TYPE_CHECKING:
+    from defectctl.inference.detections import FoundBoxes
+    from defectctl.inference.maps import Maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,21 @@ class Instance:
     score: float
     box: Box
     area: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One box found by a model that detects.
+
+    Attributes:
+        label: class index, 1..K.
+        score: 0..1.
+        box: `xyxy` in the image's own pixels, half-open.
+    """
+
+    label: int
+    score: float
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +91,26 @@ def clean_map(class_map: np.ndarray, min_area: int) -> np.ndarray:
     return clean(class_map, np.zeros_like(class_map), min_area).class_map
 
 
-def image_score(instances: list[Instance]) -> float:
-    """The largest mean defect probability of any instance; 0 where there is none."""
-    return max((instance.score for instance in instances), default=0.0)
+def detections(found: FoundBoxes | None, box_score: float) -> list[Detection]:
+    """The boxes of at least `box_score`, best first; none where the model detects none."""
+    if found is None:
+        return []
+    said = found.above(box_score)
+    columns = zip(said.labels.tolist(), said.scores.tolist(), said.boxes.tolist(), strict=True)
+    return [Detection(label, score, tuple(box)) for label, score, box in columns]
+
+
+def image_score(maps: Maps, instances: list[Instance]) -> float:
+    """How sure the model is that the part is defective, 0..1; 0 where nothing is found.
+
+    The probability of its decision where it has one; else, of a model that segments, the largest mean defect
+    probability of any instance; else the highest box score.
+    """
+    if maps.probability is not None:
+        return maps.probability
+    if maps.has_mask or maps.boxes is None:
+        return max((instance.score for instance in instances), default=0.0)
+    return float(maps.boxes.scores.max(initial=0.0))
 
 
 def verdict(instances: list[Instance], score: float, thresholds: Mapping[str, float]) -> str:

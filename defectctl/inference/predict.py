@@ -18,12 +18,14 @@ from defectctl.errors import InputError
 from defectctl.fileio import sha256_file
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.imaging.reader import ImageError, decode_image
+from defectctl.inference.abilities import kinds_that_can_be_written, tasks_of, thresholds_in_force
 from defectctl.inference.device import default_batch_size
 from defectctl.inference.journal import Journal, read_journal
+from defectctl.inference.maps import Maps
 from defectctl.inference.options import PredictOptions
-from defectctl.inference.postprocess import clean, image_score, verdict
+from defectctl.inference.postprocess import clean, detections, image_score, verdict
 from defectctl.inference.prediction import VERDICTS, Prediction
-from defectctl.inference.runner import Maps, TorchRunner
+from defectctl.inference.runner import TorchRunner
 from defectctl.inference.sources import InputFile
 from defectctl.inference.writers import ROW_KEYS, ResultWriter, check_folders
 from defectctl.loading.prefetch import prefetch
@@ -41,7 +43,7 @@ class Summary:
 
     Attributes:
         verdicts: images by verdict.
-        defects: instances by class name, every class listed.
+        defects: instances by class name, every class listed; boxes where the model only detects.
         unreadable: file and reason of each image that could not be read.
         skipped: images that an earlier run had done.
         removed: components below the minimum area.
@@ -80,7 +82,7 @@ def predict_files(
     options: PredictOptions,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Summary:
-    """Predict images and write masks (and overlays, defect maps) and the journal below `out`.
+    """Predict images and write what was asked for and the model can fill, and the journal, below `out`.
 
     Rows stand in the order of `inputs`, each written after its image's files. Masks lie in the pixels of the image
     after its EXIF orientation is applied. An unreadable image gets a row with verdict UNREADABLE, and a warning.
@@ -93,8 +95,8 @@ def predict_files(
         InputError: none of the images could be read (nothing is left behind), or names of inputs and results clash.
         RunError: the device's memory does not hold a single image.
     """
-    check_folders(inputs, options.write)
     run = _Run(out, runner, contract, model, options, progress)
+    check_folders(inputs, run.kinds)
     todo = run.without_done(inputs)
     started = time.perf_counter()
     with run.journal:
@@ -117,9 +119,13 @@ class _Run:
     ) -> None:
         self.out, self.runner, self.contract, self.options, self.progress = out, runner, contract, options, progress
         classes = [ClassInfo(n, c) for n, c in zip(contract.classes, contract.colours, strict=True)]
-        self.writer = ResultWriter(out, options.write, classes)
+        self.tasks = tasks_of(contract)
+        self.kinds = kinds_that_can_be_written(options.write, self.tasks, contract.preset["model"]["name"])
+        self.writer = ResultWriter(out, self.kinds, classes)
         self.journal = Journal(out, keep=options.skip_done)
-        self.thresholds = contract.thresholds if options.thresholds is None else options.thresholds
+        self.box_score = runner.predict.box_score
+        stored = contract.thresholds if options.thresholds is None else options.thresholds
+        self.thresholds = thresholds_in_force(stored, self.tasks, self.box_score)
         self.min_area = contract.min_area if options.min_area is None else options.min_area
         self.batch_size = options.batch_size or default_batch_size(runner.device)
         self.settings = {
@@ -145,7 +151,7 @@ class _Run:
             return False
         same_model = row.get("model", {}).get("sha256") == self.settings["model"]["sha256"]
         same = same_model and all(row.get(key) == self.settings[key] for key in ("thresholds", "min_area"))
-        results = [row.get(ROW_KEYS[kind]) for kind in self.options.write]
+        results = [row.get(ROW_KEYS[kind]) for kind in self.kinds]
         there = all(name and (self.out / name).is_file() for name in results)
         return same and there and all(row.get(key) == value for key, value in _stamp(item.path).items())
 
@@ -244,17 +250,27 @@ class _Run:
         class_map, defect = maps.class_map.cpu().numpy(), maps.defect.cpu().numpy()
         height, width = class_map.shape
         cleaned = clean(class_map, defect, self.min_area)
-        score = image_score(cleaned.instances)
-        decision = verdict(cleaned.instances, score, self.thresholds)
+        score = image_score(maps, cleaned.instances)
         return Prediction(
-            item.file, decision, width, height, cleaned.class_map, defect, cleaned.instances, score, cleaned.removed
+            item.file,
+            verdict(cleaned.instances, score, self.thresholds),
+            width,
+            height,
+            cleaned.class_map,
+            defect,
+            cleaned.instances,
+            score,
+            cleaned.removed,
+            None if maps.boxes is None else detections(maps.boxes, self.box_score),
+            maps.probability,
         )
 
     def _record(self, row: dict[str, Any]) -> None:
         """Append a row; unreadable ones wait until the first result exists, so that a run of nothing leaves nothing."""
         self.summary.verdicts[row["verdict"]] += 1
         self.summary.removed += row["removed_small"]
-        for name, count in Counter(defect["class"] for defect in row["defects"]).items():
+        instances = row["defects"] if "segmentation" in self.tasks else row.get("boxes", [])
+        for name, count in Counter(one["class"] for one in instances).items():
             self.summary.defects[name] += count
         if row["verdict"] == "UNREADABLE":
             self.summary.unreadable.append({"file": row["file"], "reason": row["reason"]})

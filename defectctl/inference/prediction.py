@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from defectctl.inference.postprocess import Instance
+from defectctl.inference.postprocess import Detection, Instance
 
 VERDICTS = ("OK", "NG", "UNSURE", "UNREADABLE")
 
@@ -22,7 +22,9 @@ class Prediction:
         width, height: pixels after EXIF orientation; None where the image is unreadable.
         class_map: `(H, W)` uint8, small components already background; None where unreadable.
         defect: `(H, W)` uint8, 255 * (1 - P(background)); None where unreadable.
-        instances: the defects that are left.
+        instances: the defects that are left in the class map.
+        boxes: the boxes that a model found which detects, best first; None where it detects none.
+        probability: that the part is defective, by a model that decides; else None.
         score: image score, 0..1; None where unreadable.
         removed: components that were smaller than the minimum area.
         reason: why the image is unreadable, else None.
@@ -37,6 +39,8 @@ class Prediction:
     instances: list[Instance] = field(default_factory=list)
     score: float | None = None
     removed: int = 0
+    boxes: list[Detection] | None = None
+    probability: float | None = None
     reason: str | None = None
 
     def to_row(self, class_names: list[str]) -> dict[str, Any]:
@@ -58,4 +62,15 @@ class Prediction:
             ],
             "removed_small": self.removed,
         }
+        if self.boxes is not None:
+            row["boxes"] = [
+                {
+                    "class": class_names[found.label - 1],
+                    "score": round(found.score, 6),
+                    "box": [round(edge, 2) for edge in found.box],
+                }
+                for found in self.boxes
+            ]
+        if self.probability is not None:
+            row["probability"] = round(self.probability, 6)
         return row if self.reason is None else {**row, "reason": self.reason}

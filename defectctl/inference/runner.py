@@ -1,61 +1,55 @@
-"""Runs a torch network on pictures of any size and brings class and defect maps back to each picture's own pixels."""
+"""Runs a torch network on pictures of any size and brings what it finds back to each picture's own pixels."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from defectctl.config.schema import InputConfig
+from defectctl.config.schema import InputConfig, PredictConfig
 from defectctl.errors import RunError
-from defectctl.imaging.geometry import Geometry
-from defectctl.inference.device import autocast, compute_type
+from defectctl.inference.detections import candidates, choose, in_float32
+from defectctl.inference.device import autocast, compute_type, default_batch_size
+from defectctl.inference.maps import Maps, empty_maps, maps_from_logits
+from defectctl.inference.tiling import RawOutput, tiled_maps
 from defectctl.loading.network_input import to_network
 from defectctl.messages import warn
 
 if TYPE_CHECKING:
     from defectctl.checkpoints.contract import Contract
 
-UPSAMPLE_VALUES = 1 << 26
-"""Logits held at full size at once (256 MB in float32); larger groups are brought back in parts."""
-
-
-@dataclass(slots=True)
-class Maps:
-    """One picture's result, on the device, at the picture's own size.
-
-    Attributes:
-        class_map: `(H, W)` uint8, class index, 0 background.
-        defect: `(H, W)` uint8, round(255 * (1 - P(background))).
-    """
-
-    class_map: Tensor
-    defect: Tensor
-
 
 class TorchRunner:
     """A network in evaluation mode with the input geometry it was trained for.
 
     Args:
-        model: `forward(images (N, C, H, W)) -> Output` with `mask_logits`.
+        model: `forward(images (N, C, H, W)) -> Output`; one that detects also has `decode(output) -> list[Boxes]`.
         input: size, mode, colour and normalisation of the network's input.
         device: where to compute; the model must lie there already.
         precision: `float32`, `bf16` or `fp16`, as `choose_precision` returns it.
         fold: run a copy of the model with batch norm folded into its convolutions and weights stored in
             `precision`. Leave it off for a model that is still being trained.
+        predict: activation, overlap of boxes, and, with `input.mode: tile`, how many tiles go at once; None: the
+            defaults.
     """
 
     def __init__(
-        self, model: nn.Module, input: InputConfig, device: torch.device, precision: str = "float32", fold: bool = False
+        self,
+        model: nn.Module,
+        input: InputConfig,
+        device: torch.device,
+        precision: str = "float32",
+        fold: bool = False,
+        predict: PredictConfig | None = None,
     ) -> None:
         self.input = input
+        self.predict = predict or PredictConfig()
         self.device = device
         self.precision = precision
         self.model = fold_batch_norm(copy.deepcopy(model).eval()) if fold else model
@@ -67,81 +61,79 @@ class TorchRunner:
     def maps(self, pictures: list[np.ndarray]) -> list[Maps]:
         """Predict pictures, `(H, W)` or `(H, W, 3)`, uint8 or uint16, sizes may differ.
 
-        The model is switched to evaluation mode and left there. Where the device's memory does not hold the batch it
-        is halved, with a warning, and stays so.
+        The model is switched to evaluation mode and left there. Where the device's memory does not hold the batch (of
+        pictures, or of tiles) it is halved, with a warning, and stays so.
 
         Raises:
             RunError: not even a single picture fits.
         """
         self.model.eval()
+        tiled = self.input.mode == "tile"
+        at_once = (self.predict.batch_size or default_batch_size(self.device)) if tiled else len(pictures)
         results: list[Maps] = []
         while len(results) < len(pictures):
-            size = min(len(pictures) - len(results), self._largest_batch or len(pictures))
+            size = min(at_once, self._largest_batch or at_once)
+            left = pictures[len(results) :]
             try:
-                results += self._batch(pictures[len(results) : len(results) + size])
+                results += self._tiles(left, size) if tiled else self._batch(left[:size])
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                self._halve(size, error)
+                self._halve(size if tiled else min(size, len(left)), error, "tiles" if tiled else "pictures")
         return results
 
-    def _halve(self, size: int, error: RuntimeError) -> None:
+    def _halve(self, size: int, error: RuntimeError, what: str) -> None:
         if size <= 1:
             raise RunError(
                 f"the memory of {self.device} does not hold a single picture; use a smaller picture or another --device"
             ) from error
         self._largest_batch = size // 2
-        warn(f"out of memory on {self.device} with {size} pictures at once; going on with {self._largest_batch}")
+        warn(f"out of memory on {self.device} with {size} {what} at once; going on with {self._largest_batch}")
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _batch(self, pictures: list[np.ndarray]) -> list[Maps]:
         images, geometries = to_network(pictures, self.input, self.device)
-        return maps_from_logits(self.logits(images), geometries)
+        raw = self._run(images)
+        if raw.logits is not None:
+            found = maps_from_logits(raw.logits, geometries, self.predict.activation)
+        else:
+            found = [empty_maps(where.height, where.width, self.device) for where in geometries]
+        chances = None if raw.probabilities is None else raw.probabilities.tolist()
+        for number, (maps, where) in enumerate(zip(found, geometries, strict=True)):
+            if chances is not None:
+                maps.probability = chances[number]
+            if raw.boxes is not None:
+                maps.boxes = choose([candidates(raw.boxes[number], where)], self.predict.box_iou)
+        return found
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
-        """Mask logits `(N, 1 + classes, h, w)`, float32, of network inputs `(N, C, H, W)`."""
+    def _tiles(self, pictures: list[np.ndarray], at_once: int) -> list[Maps]:
+        how = self.predict
+        return tiled_maps(pictures, self.input, self.device, self._run, at_once, how.activation, how.box_iou)
+
+    def _run(self, images: Tensor) -> RawOutput:
+        """The network's heads on inputs `(N, C, H, W)`; second stages of detectors run in `precision` too."""
         with autocast(self.device, self.precision):
-            return self.model(images).mask_logits.float()
+            output = self.model(images)
+            boxes = None
+            if output.detections is not None:
+                boxes = self.model.decode(replace(output, detections=in_float32(output.detections)))
+        logits, verdict = output.mask_logits, output.image_logit
+        return RawOutput(
+            None if logits is None else logits.float(), None if verdict is None else verdict.float().sigmoid(), boxes
+        )
 
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor | None:
+        """Mask logits `(N, 1 + classes, h, w)`, float32, of network inputs `(N, C, H, W)`; None where it has none.
 
-def maps_from_logits(logits: Tensor, geometries: list[Geometry]) -> list[Maps]:
-    """Bring logits `(N, 1 + classes, h, w)` back to each image's own pixels and decide there.
-
-    The order is fixed for every command: bilinear to the network's input size, crop the padding, bilinear to the
-    image's own size (both `align_corners=False`), then softmax and arg-max. Images of one geometry go together.
-    """
-    found: dict[int, Maps] = {}
-    for geometry in dict.fromkeys(geometries):
-        members = [i for i, other in enumerate(geometries) if other == geometry]
-        values = logits.shape[1] * max(geometry.width * geometry.height, geometry.net_width * geometry.net_height)
-        step = max(1, UPSAMPLE_VALUES // values)
-        for start in range(0, len(members), step):
-            part = members[start : start + step]
-            chosen = logits if len(part) == len(geometries) else logits[part]
-            classes, defects = _decide(_to_image(chosen, geometry))
-            found.update({i: Maps(classes[n], defects[n]) for n, i in enumerate(part)})
-    return [found[i] for i in range(len(geometries))]
-
-
-def _to_image(logits: Tensor, geometry: Geometry) -> Tensor:
-    logits = _resize(logits, geometry.net_height, geometry.net_width)
-    rows, columns = geometry.inside
-    return _resize(logits[:, :, rows, columns], geometry.height, geometry.width)
-
-
-def _resize(logits: Tensor, height: int, width: int) -> Tensor:
-    if logits.shape[-2:] == (height, width):
-        return logits
-    return functional.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-
-
-def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
-    class_map = logits.argmax(dim=1).to(torch.uint8)
-    background = torch.exp(logits[:, 0] - torch.logsumexp(logits, dim=1))
-    return class_map, ((1 - background) * 255).round_().clamp_(0, 255).to(torch.uint8)
+        The bare network is run, whatever it delivers: neither boxes are decoded nor maps resized.
+        """
+        with autocast(self.device, self.precision):
+            found = self.model(images).mask_logits
+            return None if found is None else found.float()
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -181,8 +173,13 @@ def _store_weights_in(model: nn.Module, dtype: torch.dtype) -> None:
             module.to(dtype)
 
 
-def load_runner(path: Path, device: torch.device, precision: str = "float32") -> tuple[TorchRunner, Contract]:
+def load_runner(
+    path: Path, device: torch.device, precision: str = "float32", batch_size: int | None = None
+) -> tuple[TorchRunner, Contract]:
     """Load `model.safetensors` for inference: evaluation mode, batch norm folded, channels-last.
+
+    Args:
+        batch_size: tiles at once with `input.mode: tile`; None: the preset's, else the device's.
 
     Raises:
         InputError: the file is missing, broken or not a defectctl model.
@@ -190,4 +187,6 @@ def load_runner(path: Path, device: torch.device, precision: str = "float32") ->
     from defectctl.checkpoints.weights import load_model
 
     model, contract = load_model(path, device)
-    return TorchRunner(model.eval(), contract.preset_config().input, device, precision, fold=True), contract
+    preset = contract.preset_config()
+    predict = preset.predict if batch_size is None else preset.predict.model_copy(update={"batch_size": batch_size})
+    return TorchRunner(model.eval(), preset.input, device, precision, fold=True, predict=predict), contract

@@ -10,15 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectctl.dataset.truth import defective_state, known_columns
+from defectctl.dataset.truth import defective_state, known_columns, recorded_state
 from defectctl.dataset.types import Dataset, Sample
+from defectctl.inference.maps import Maps
 from defectctl.inference.postprocess import clean, image_score
-from defectctl.inference.runner import Maps, TorchRunner
+from defectctl.inference.runner import TorchRunner
+from defectctl.loading.box_truth import box_truth
 from defectctl.loading.prefetch import prefetch
+from defectctl.metrics.boxes import Detections, match_image
 from defectctl.metrics.table import ImageTable
 
 if TYPE_CHECKING:
     from defectctl.loading.pictures import PictureStore
+
+ALL_TRUTH = frozenset({"masks", "boxes", "labels"})
+"""The kinds of truth that a prediction can be held against."""
 
 
 @dataclass(slots=True)
@@ -32,6 +38,68 @@ class Row:
     known: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+    detections: Detections | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What an image's prediction is held against.
+
+    Attributes:
+        dataset: whose samples are scored.
+        min_area: components with fewer pixels become background first, as in `predict`; of the truth they are kept
+            as pixels and are no boxes.
+        needs: kinds of truth that may be opened. Without `masks` no mask file is read, but for `boxes` where
+            only the mask tells them: there are no pixel counts then.
+    """
+
+    dataset: Dataset
+    min_area: int = 0
+    needs: frozenset[str] = ALL_TRUTH
+
+    def reads_mask(self, sample: Sample) -> bool:
+        """Whether the sample's mask is to be opened."""
+        if "masks" in self.needs:
+            return True
+        known = self.dataset.known(sample)
+        return "boxes" in self.needs and bool(set(known.mask) - set(known.boxes))
+
+    def row(self, sample: Sample, maps: Maps, mask: np.ndarray | None) -> Row:
+        """Score one image; `mask` is its truth `(H, W)` uint8, or None where there is none or it was not opened."""
+        size = 1 + len(self.dataset.classes)
+        predicted, instances = self._cleaned(maps)
+        boxes = None if maps.boxes is None else self._boxes(sample, maps, mask)
+        score, state = image_score(maps, instances), self._state(sample, mask)
+        known = known_columns(self.dataset, sample)
+        if mask is None or not known[0] or not maps.has_mask or "masks" not in self.needs:
+            nothing, empty = np.zeros((size, size), np.int64), np.zeros(256, np.int64)
+            return Row(nothing, predicted.numel(), score, state, np.zeros(size, bool), empty, empty, boxes)
+        truth = torch.from_numpy(np.ascontiguousarray(mask)).to(predicted.device)
+        confusion, positives, negatives = count_pixels(truth, predicted, maps.defect, known)
+        unknown = predicted.numel() - int(confusion.sum())
+        return Row(confusion, unknown, score, state, known, positives, negatives, boxes)
+
+    def _cleaned(self, maps: Maps) -> tuple[Tensor, list]:
+        if not maps.has_mask:
+            return maps.class_map, []
+        cleaned = clean(maps.class_map.cpu().numpy(), maps.defect.cpu().numpy(), self.min_area)
+        if not cleaned.removed:
+            return maps.class_map, cleaned.instances
+        return torch.from_numpy(cleaned.class_map).to(maps.class_map.device), cleaned.instances
+
+    def _state(self, sample: Sample, mask: np.ndarray | None) -> int:
+        if mask is None and not self.reads_mask(sample):
+            recorded = recorded_state(self.dataset, sample)
+            if recorded is not None:
+                return recorded
+        return defective_state(self.dataset, sample, mask)
+
+    def _boxes(self, sample: Sample, maps: Maps, mask: np.ndarray | None) -> Detections:
+        truth = box_truth(self.dataset, sample, mask, self.min_area)
+        known = np.zeros(1 + len(self.dataset.classes), bool)
+        known[list(truth.known)] = True
+        found = maps.boxes
+        return match_image(found.boxes, found.scores, found.labels, truth.boxes, truth.labels, truth.crowd, known)
 
 
 def score_samples(
@@ -43,6 +111,7 @@ def score_samples(
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
     threads: int = 2,
+    needs: frozenset[str] = ALL_TRUTH,
 ) -> ImageTable:
     """Predict samples and count, at each image's own size, how prediction and truth agree.
 
@@ -50,46 +119,30 @@ def score_samples(
     class outside `known.mask`, and those whose truth is background where the prediction is a class outside it
     (background there means only "none of the known classes"). Where the truth is a known class the pixel is judged
     whatever was predicted, for a pixel has one class. An image without a known mask has all its pixels unknown, but
-    still its score.
+    still its score; so has every image where the model delivers no mask. Boxes are held against `box_truth`.
 
     Args:
         min_area: components with fewer pixels become background first, as in `predict`.
         progress: called after each batch with the number of images done in it.
         threads: reading threads.
+        needs: as in `Judge`; without `masks` a dataset can be scored whose mask files are gone.
     """
+    judge = Judge(dataset, min_area, needs)
+
+    def read(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray | None]:
+        return sample, pictures.picture(sample), pictures.mask(sample) if judge.reads_mask(sample) else None
+
     rows: list[Row] = []
-    reading = prefetch(
-        samples, lambda s: (s, pictures.picture(s), pictures.mask(s)), threads=threads, depth=2 * batch_size
-    )
     batch: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
-    for item in reading:
+    for item in prefetch(samples, read, threads=threads, depth=2 * batch_size):
         batch.append(item)
         if len(batch) == batch_size or len(rows) + len(batch) == len(samples):
-            maps = runner.maps([picture for _, picture, _ in batch])
-            rows += [_row(dataset, s, m, mask, min_area) for (s, _, mask), m in zip(batch, maps, strict=True)]
+            found = runner.maps([picture for _, picture, _ in batch])
+            rows += [judge.row(sample, maps, mask) for (sample, _, mask), maps in zip(batch, found, strict=True)]
             if progress is not None:
                 progress(len(batch))
             batch = []
     return _table(dataset, samples, rows)
-
-
-def _row(dataset: Dataset, sample: Sample, maps: Maps, mask: np.ndarray | None, min_area: int) -> Row:
-    size = 1 + len(dataset.classes)
-    cleaned = clean(maps.class_map.cpu().numpy(), maps.defect.cpu().numpy(), min_area)
-    predicted = maps.class_map
-    if cleaned.removed:
-        predicted = torch.from_numpy(cleaned.class_map).to(predicted.device)
-    score = image_score(cleaned.instances)
-    known = known_columns(dataset, sample)
-    state = defective_state(dataset, sample, mask)
-    if mask is None or not known[0]:
-        empty = np.zeros(256, np.int64)
-        return Row(
-            np.zeros((size, size), np.int64), predicted.numel(), score, state, np.zeros(size, bool), empty, empty
-        )
-    truth = torch.from_numpy(np.ascontiguousarray(mask)).to(predicted.device)
-    confusion, positives, negatives = count_pixels(truth, predicted, maps.defect, known)
-    return Row(confusion, predicted.numel() - int(confusion.sum()), score, state, known, positives, negatives)
 
 
 def count_pixels(
@@ -123,6 +176,7 @@ def _table(dataset: Dataset, samples: Sequence[Sample], rows: list[Row]) -> Imag
     def stack(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return np.array([getattr(row, name) for row in rows], dtype=dtype).reshape(len(rows), *shape)
 
+    boxes = [row.detections for row in rows if row.detections is not None]
     return ImageTable(
         ids=[sample.id for sample in samples],
         classes=dataset.class_names,
@@ -133,4 +187,5 @@ def _table(dataset: Dataset, samples: Sequence[Sample], rows: list[Row]) -> Imag
         known=stack("known", (size,), bool),
         positives=stack("positives", (256,), np.int64),
         negatives=stack("negatives", (256,), np.int64),
+        detections=Detections.joined(boxes) if boxes else None,
     )

@@ -74,7 +74,8 @@ class ResultWriter:
             return encode_mask(prediction.class_map, colours)
         if kind == "defect-maps":
             return _encode(".png", prediction.defect, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        defects = [(i.label, i.box, i.score) for i in prediction.instances]
+        shown = prediction.instances if prediction.boxes is None else prediction.boxes
+        defects = [(i.label, i.box, i.score) for i in shown]
         drawn = draw_overlay(picture, prediction.class_map, defects, [c.name for c in self.classes], colours)
         return _encode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
 

@@ -14,19 +14,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectctl.dataset.types import UNKNOWN
+from defectctl.loading.network_input import PAD_LEVEL
 
 
 class Augment:
     """The preset's `augment` list, as the schema checked and completed it, ready to apply.
 
-    Turns and mirrors are exact pixel moves. `rotate` and `scale` are applied together as one resampling, with the
-    image continued by reflection; the mask moves by nearest neighbour. A quarter turn of an input that is not
-    square becomes a half turn.
+    Turns and mirrors are exact pixel moves. `rotate` and `scale` are applied together as one resampling; the mask
+    moves by nearest neighbour. A quarter turn of an input that is not square becomes a half turn. `copy_paste` is left
+    out here: it is done where images are loaded.
+
+    Args:
+        items: the preset's `augment`.
+        reflect: what lies beyond the image's edge after a resampling: its mirror image, or grey of which the mask
+            knows nothing. Where boxes are learned it must be grey: a mirrored defect has no box.
     """
 
-    def __init__(self, items: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, items: Sequence[dict[str, Any]], reflect: bool = True) -> None:
+        self.reflect = reflect
         self.steps: dict[str, dict[str, float]] = {
-            name: value if isinstance(value, dict) else {"p": value} for item in items for name, value in item.items()
+            name: value if isinstance(value, dict) else {"p": value}
+            for item in items
+            for name, value in item.items()
+            if name != "copy_paste"
         }
 
     def __call__(
@@ -39,13 +49,16 @@ class Augment:
             masks: `(N, H, W)` uint8.
             boxes: per image `(M, 4)` `xyxy` in the same pixels.
             generator: CPU generator that all draws come from.
+
+        Returns:
+            The three, changed; boxes may now reach beyond the input, and are on no account fewer.
         """
         if not self.steps:
             return images, masks, boxes
         images, masks, boxes = images.clone(), masks.clone(), list(boxes)
         for row in range(images.shape[0]):
             matrix = self._move(images, masks, row, generator)
-            boxes[row] = _move_boxes(boxes[row], matrix, images.shape[3], images.shape[2])
+            boxes[row] = _move_boxes(boxes[row], matrix)
         return self._photometric(images, generator), masks, boxes
 
     def _draw(self, name: str, generator: torch.Generator) -> tuple[bool, float]:
@@ -71,7 +84,7 @@ class Augment:
             matrix = _quarter_turns(turns, height, width) @ matrix
         resample = self._resampling(generator, height, width)
         if resample is not None:
-            image, mask = _warp(image, mask, resample)
+            image, mask = _warp(image, mask, resample, self.reflect)
             matrix = resample @ matrix
         images[row], masks[row] = image, mask
         return matrix
@@ -115,27 +128,27 @@ def _quarter_turns(turns: int, height: int, width: int) -> Tensor:
     return {0: torch.eye(3), 1: quarter, 2: half, 3: half @ quarter}[turns]
 
 
-def _warp(image: Tensor, mask: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+def _warp(image: Tensor, mask: Tensor, matrix: Tensor, reflect: bool) -> tuple[Tensor, Tensor]:
     """Resample by the 3x3 matrix that moves pixel coordinates forward."""
     height, width = mask.shape
     # grid_sample wants the input position of each output position, on axes from -1 to 1: the inverse move between them.
     to_pixels = torch.tensor([[width / 2, 0, width / 2], [0, height / 2, height / 2], [0.0, 0, 1]])
     theta = (torch.linalg.inv(to_pixels) @ torch.linalg.inv(matrix) @ to_pixels)[:2].to(image.device)
     grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
-    image = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
+    edge = "reflection" if reflect else "zeros"
+    # Grey and 255 are what padding is made of: shifted to 0, they are what "zeros" puts beyond the edge.
+    image = F.grid_sample(image[None] - PAD_LEVEL, grid, mode="bilinear", padding_mode=edge, align_corners=False)[0]
     labels = F.grid_sample(
-        mask[None, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+        UNKNOWN - mask[None, None].float(), grid, mode="nearest", padding_mode=edge, align_corners=False
     )
-    return image, labels[0, 0].round().clamp(0, UNKNOWN).to(torch.uint8)
+    return image + PAD_LEVEL, (UNKNOWN - labels[0, 0]).round().clamp(0, UNKNOWN).to(torch.uint8)
 
 
-def _move_boxes(boxes: Tensor, matrix: Tensor, width: int, height: int) -> Tensor:
-    """Boxes around the moved corners, clipped to the input."""
+def _move_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
+    """Boxes around the moved corners, not clipped."""
     if not len(boxes):
         return boxes
     x1, y1, x2, y2 = boxes.cpu().unbind(1)
     corners = torch.stack([torch.stack([x, y, torch.ones_like(x)], 1) for x in (x1, x2) for y in (y1, y2)], 1)
     moved = corners @ matrix.T
-    low, high = moved[..., :2].amin(1), moved[..., :2].amax(1)
-    limit = torch.tensor([width, height], dtype=low.dtype)
-    return torch.cat([low.clamp_min(0).minimum(limit), high.clamp_min(0).minimum(limit)], 1).to(boxes)
+    return torch.cat([moved[..., :2].amin(1), moved[..., :2].amax(1)], 1).to(boxes)

@@ -29,7 +29,8 @@ def to_network(
 
     Args:
         pictures: `(H, W, 3)` or `(H, W)` arrays, uint8 or full-scale uint16, any mixture of sizes.
-        config: the preset's `input`.
+        config: the preset's `input`. In mode `tile` the pictures are tiles, no larger than the input, cut by the
+            caller; they are padded and never resized.
         device: where to compute.
 
     Returns:
@@ -39,10 +40,20 @@ def to_network(
     return normalise(images, config), geometries
 
 
-def to_unit(pictures: Sequence[np.ndarray], config: InputConfig, device: torch.device) -> tuple[Tensor, list[Geometry]]:
-    """As `to_network`, with values still in 0..1 (augmentation works on these)."""
+def to_unit(
+    pictures: Sequence[np.ndarray],
+    config: InputConfig,
+    device: torch.device,
+    geometries: Sequence[Geometry] | None = None,
+) -> tuple[Tensor, list[Geometry]]:
+    """As `to_network`, with values still in 0..1 (augmentation works on these).
+
+    Args:
+        geometries: of the images that the pictures are parts of, where the caller has cut them; None: the pictures
+            are the images.
+    """
     height, width = config.size
-    geometries = [Geometry.fit(p.shape[1], p.shape[0], height, width, config.mode) for p in pictures]
+    geometries = [_geometry(p, config) for p in pictures] if geometries is None else list(geometries)
     channels = 1 if config.colour == "grey" else 3
     batch = torch.full((len(pictures), channels, height, width), PAD_LEVEL, device=device).contiguous(
         memory_format=torch.channels_last
@@ -76,7 +87,7 @@ def masks_to_network(
     """Masks to the network's input size by nearest neighbour.
 
     Args:
-        masks: `(H, W)` uint8 of each image's own size; None where nothing is known.
+        masks: `(H, W)` uint8 of the picture's own size (an image's, or a crop's); None where nothing is known.
 
     Returns:
         `(N, H, W)` uint8; padding and images without a mask are 255, unknown.
@@ -86,11 +97,20 @@ def masks_to_network(
     for row, (mask, where) in enumerate(zip(masks, geometries, strict=True)):
         if mask is None:
             continue
-        tensor = torch.from_numpy(mask).to(device)[None, None]
+        tensor = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[None, None]
         if tensor.shape[2:] != (where.inner_height, where.inner_width):
             tensor = F.interpolate(tensor, (where.inner_height, where.inner_width), mode="nearest-exact")
         batch[(row, *where.inside)] = tensor[0, 0]
     return batch
+
+
+def _geometry(picture: np.ndarray, config: InputConfig) -> Geometry:
+    (height, width), size = picture.shape[:2], config.size
+    if config.mode != "tile":
+        return Geometry.fit(width, height, *size, config.mode)
+    if height > size[0] or width > size[1]:
+        raise ValueError(f"a tile of {width}x{height} does not go into an input of {size[1]}x{size[0]}")
+    return Geometry.tile(width, height, *size)
 
 
 def _same_kind(pictures: Sequence[np.ndarray]) -> list[list[int]]:

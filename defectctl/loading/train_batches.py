@@ -8,14 +8,19 @@ import numpy as np
 import torch
 
 from defectctl.config.schema import Preset
-from defectctl.dataset.truth import defective_state, known_columns
-from defectctl.dataset.types import UNKNOWN, Dataset, Sample
+from defectctl.dataset.types import Dataset, Sample
+from defectctl.loading.assemble import assemble
 from defectctl.loading.augment import Augment
 from defectctl.loading.batch import Batch
-from defectctl.loading.network_input import masks_to_network, normalise, to_unit
 from defectctl.loading.pictures import PictureStore
 from defectctl.loading.prefetch import prefetch
+from defectctl.loading.rows import Row, RowLoader
 from defectctl.loading.samplers import epoch_batches
+
+AHEAD = 3
+"""Batches loaded ahead; each holds all its decoded images, so these are few."""
+
+MASKS = frozenset({"masks"})
 
 
 class TrainBatches:
@@ -24,11 +29,17 @@ class TrainBatches:
     Args:
         dataset, samples: the training part.
         pictures: where decoded images come from.
-        preset: its `input`, `augment` and `train.batch_size` are read.
+        preset: its `input`, `augment`, `train.batch_size`, `train.crops` and `predict.min_area` are read.
         device: where batches are put together.
         sampler: see `loading.samplers`.
         seed: of order and augmentation.
-        threads: that decode ahead.
+        threads: that decode, crop and paste ahead.
+        needs: the truths that the losses learn from, of `masks`, `boxes` and `labels`. Image labels are always told.
+            Without `masks` a batch's masks are unknown throughout, without `boxes` it has none and knows none.
+
+    Raises:
+        InputError: the augmentation or the crops need a truth that is not among `needs`, or the sampler needs labels
+            that the data lack.
     """
 
     def __init__(
@@ -41,72 +52,34 @@ class TrainBatches:
         sampler: str = "shuffle",
         seed: int = 0,
         threads: int = 2,
+        needs: frozenset[str] = MASKS,
     ) -> None:
-        self.dataset, self.samples, self.pictures = dataset, list(samples), pictures
+        self.samples = list(samples)
         self.input, self.device, self.sampler, self.seed, self.threads = preset.input, device, sampler, seed, threads
         self.batch_size = preset.train.batch_size
-        self._augment = Augment(preset.augment)
-        self._labels = [-1] * len(self.samples)
-        self._class_sets: list[frozenset[int]] = [frozenset()] * len(self.samples)
+        self._augment = Augment(preset.augment, reflect="boxes" not in needs)
+        self._rows = RowLoader(dataset, self.samples, pictures, preset, needs, threads)
+        self._states = [-1] * len(self.samples)
+        self._kinds: list[frozenset[int]] = [frozenset()] * len(self.samples)
         if sampler != "shuffle":
-            self._look_at_labels()
+            self._states = [found.state for found in self._rows.labels]
+            self._kinds = [found.kinds for found in self._rows.labels]
         self.steps = len(self._order(0))
         """Updates in an epoch."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step `start` on; the same for the same (seed, epoch, step), always."""
+
+        def load(item: tuple[int, list[int]]) -> tuple[int, list[Row]]:
+            step, indices = item
+            draws = [np.random.default_rng([self.seed, epoch, step, row, 1]) for row in range(len(indices))]
+            return step, [self._rows.load(index, own) for index, own in zip(indices, draws, strict=True)]
+
         steps = list(enumerate(self._order(epoch)))[start:]
-        # Each item is a whole batch of decoded images, so few are kept ahead.
-        loaded = prefetch(
-            steps, lambda step: (step[0], [self._load(self.samples[i]) for i in step[1]]), self.threads, depth=3
-        )
-        for step, rows in loaded:
+        for step, rows in prefetch(steps, load, self.threads, depth=AHEAD):
             state = np.random.SeedSequence([self.seed, epoch, step]).generate_state(1)
-            yield self._assemble(rows, torch.Generator().manual_seed(int(state[0])))
+            generator = torch.Generator().manual_seed(int(state[0]))
+            yield assemble(rows, self.input, self._augment, self.device, generator)
 
     def _order(self, epoch: int) -> list[list[int]]:
-        return epoch_batches(self.sampler, self.batch_size, self.seed, epoch, self._class_sets, self._labels)
-
-    def _look_at_labels(self) -> None:
-        for index, mask in enumerate(prefetch(self.samples, self.pictures.mask, self.threads)):
-            sample = self.samples[index]
-            label = defective_state(self.dataset, sample, mask)
-            present = {o.label for o in sample.objects}
-            if mask is not None:
-                present |= set(np.unique(mask).tolist()) - {0, UNKNOWN}
-            self._labels[index] = label
-            self._class_sets[index] = frozenset(present or ({0} if label == 0 else set()))
-
-    def _load(self, sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray | None]:
-        return sample, self.pictures.picture(sample), self.pictures.mask(sample)
-
-    def _assemble(self, rows: list[tuple[Sample, np.ndarray, np.ndarray | None]], generator: torch.Generator) -> Batch:
-        samples = [row[0] for row in rows]
-        images, geometries = to_unit([row[1] for row in rows], self.input, self.device)
-        masks = masks_to_network([row[2] for row in rows], geometries, self.device)
-        objects = [[o for o in sample.objects if not o.crowd] for sample in samples]
-        boxes = [
-            torch.tensor([where.to_network(o.box) for o in found], dtype=torch.float32).reshape(-1, 4).to(self.device)
-            for found, where in zip(objects, geometries, strict=True)
-        ]
-        box_labels = [torch.tensor([o.label for o in found], dtype=torch.int64) for found in objects]
-        images, masks, boxes = self._augment(images, masks, boxes, generator)
-        labels = [defective_state(self.dataset, sample, mask) for sample, _, mask in rows]
-        known = np.stack([known_columns(self.dataset, sample) for sample in samples])
-        return Batch(
-            images=normalise(images, self.input).contiguous(memory_format=torch.channels_last),
-            masks=masks,
-            known=torch.from_numpy(known).to(self.device),
-            labels=torch.tensor(labels, device=self.device),
-            boxes=boxes,
-            box_labels=[found.to(self.device) for found in box_labels],
-            known_boxes=self._known_boxes(samples).to(self.device),
-            ids=[sample.id for sample in samples],
-            geometries=geometries,
-        )
-
-    def _known_boxes(self, samples: Sequence[Sample]) -> torch.Tensor:
-        flags = torch.zeros(len(samples), 1 + len(self.dataset.classes), dtype=torch.bool)
-        for row, sample in enumerate(samples):
-            flags[row, list(self.dataset.known(sample).boxes)] = True
-        return flags
+        return epoch_batches(self.sampler, self.batch_size, self.seed, epoch, self._kinds, self._states)

@@ -12,8 +12,11 @@ import numpy as np
 
 from defectctl.errors import InputError
 from defectctl.fileio import atomic_path
+from defectctl.metrics.boxes import DETECTION_COLUMNS, Detections
 
 TABLE_FORMAT = 1
+BOX_PREFIX = "boxes_"
+"""Before the names of the arrays of `Detections` in a stored table."""
 
 
 @dataclass(slots=True)
@@ -27,12 +30,14 @@ class ImageTable:
         classes: K names, index 1 first.
         confusion: `(N, 1+K, 1+K)` int64 pixels, `[image, truth, prediction]`.
         unknown: `(N,)` int64 pixels left out of `confusion`.
-        score: `(N,)` float64, image score in 0..1; 0 exactly where no predicted defect survives.
+        score: `(N,)` float64, image score in 0..1; where it comes from a mask, 0 exactly where no predicted defect
+            survives.
         defective: `(N,)` int8, the truth of the part: 1 defective, 0 good, -1 unknown.
         known: `(N, 1+K)` bool, classes for which the mask speaks; column 0 where it speaks for any class.
         positives: `(N, 256)` int64, histogram of the defect byte (`round(255 * (1 - P(background)))`) over the
             counted pixels of a true defect.
         negatives: `(N, 256)` int64, the same over counted true background.
+        detections: the detected boxes and what they met; None where the model detects none.
     """
 
     ids: list[str]
@@ -44,6 +49,7 @@ class ImageTable:
     known: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+    detections: Detections | None = None
 
     def __post_init__(self) -> None:
         rows, side = len(self.ids), 1 + len(self.classes)
@@ -61,6 +67,8 @@ class ImageTable:
             if value.shape != shape:
                 raise ValueError(f"column '{name}' has shape {value.shape}, expected {shape}")
             setattr(self, name, value)
+        if self.detections is not None and self.detections.truths.shape != (rows, side):
+            raise ValueError(f"box column 'truths' has shape {self.detections.truths.shape}, expected {(rows, side)}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,11 +76,15 @@ class ImageTable:
     def select(self, rows: Sequence[int] | np.ndarray) -> ImageTable:
         """The rows with these numbers (or where this `(N,)` bool array is true), in the order given."""
         numbers = np.arange(len(self))[np.asarray(rows, dtype=None if len(rows) else np.int64)]
-        return ImageTable([self.ids[i] for i in numbers], self.classes, *(getattr(self, c)[numbers] for c in COLUMNS))
+        columns = (getattr(self, name)[numbers] for name in COLUMNS)
+        boxes = None if self.detections is None else self.detections.select(numbers)
+        return ImageTable([self.ids[i] for i in numbers], self.classes, *columns, boxes)
 
     def save(self, path: Path) -> None:
         """Write the table as a compressed `.npz` without pickle, atomically."""
         columns = {name: getattr(self, name) for name in COLUMNS}
+        if self.detections is not None:
+            columns |= {BOX_PREFIX + name: getattr(self.detections, name) for name in DETECTION_COLUMNS}
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.savez_compressed(
                 handle, format=np.int64(TABLE_FORMAT), ids=_text(self.ids), classes=_text(self.classes), **columns
@@ -90,7 +102,10 @@ class ImageTable:
                 if int(stored["format"]) > TABLE_FORMAT:
                     raise InputError(f"table '{path}' was written by a newer defectctl; update defectctl to read it")
                 columns = [stored[name] for name in COLUMNS]
-                return cls([str(i) for i in stored["ids"]], [str(c) for c in stored["classes"]], *columns)
+                boxes = None
+                if f"{BOX_PREFIX}row" in stored:
+                    boxes = Detections(*(stored[BOX_PREFIX + name] for name in DETECTION_COLUMNS))
+                return cls([str(i) for i in stored["ids"]], [str(c) for c in stored["classes"]], *columns, boxes)
         except OSError as error:
             raise InputError(f"table '{path}' cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
@@ -108,7 +123,8 @@ COLUMNS: dict[str, type] = {
 }
 """Array columns of `ImageTable` in the order of its fields, with their types."""
 
-assert [f.name for f in fields(ImageTable)][2:] == list(COLUMNS)
+assert [f.name for f in fields(ImageTable)][2:-1] == list(COLUMNS)
+assert [f.name for f in fields(Detections)] == list(DETECTION_COLUMNS)
 
 
 def _text(values: list[str]) -> np.ndarray:
@@ -119,7 +135,7 @@ def join(tables: Sequence[ImageTable]) -> ImageTable:
     """Put the rows of several tables (folds, ranks) into one, sorted by id.
 
     Raises:
-        InputError: there is no table, the classes differ, or an image is in two of them.
+        InputError: there is no table, the classes differ, an image is in two of them, or only some hold boxes.
     """
     if not tables:
         raise InputError("there is no table to join")
@@ -132,8 +148,12 @@ def join(tables: Sequence[ImageTable]) -> ImageTable:
     for left, right in pairwise(order):
         if ids[left] == ids[right]:
             raise InputError(f"image '{ids[left]}' is in more than one of the tables to be joined")
-    columns = (np.concatenate([getattr(table, name) for table in tables])[order] for name in COLUMNS)
-    return ImageTable([ids[i] for i in order], list(first.classes), *columns)
+    boxes = [table.detections for table in tables if table.detections is not None]
+    if boxes and len(boxes) < len(tables):
+        raise InputError("tables of models that detect boxes cannot be joined with tables of models that do not")
+    columns = (np.concatenate([getattr(table, name) for table in tables]) for name in COLUMNS)
+    whole = ImageTable(ids, list(first.classes), *columns, Detections.joined(boxes) if boxes else None)
+    return whole.select(order)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def draw_overlay(
     Args:
         picture: `(H, W)` or `(H, W, 3)` RGB, uint8 or full-scale uint16; left as it is.
         class_map: `(H, W)` uint8; 0 and 255 are not drawn.
-        defects: (class index, `xyxy` box in pixels, score 0..1) of each.
+        defects: (class index, `xyxy` box in pixels, score 0..1) of each defect, or of each box of a model that detects.
         names, colours: of the classes, index 1 first; RGB 0..255.
 
     Returns:
@@ -47,7 +47,7 @@ def draw_overlay(
             outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(canvas, outlines, -1, colours[label - 1], width)
     for label, box, score in defects:
-        _draw_box(canvas, box, colours[label - 1], f"{_plain(names[label - 1], label)} {score:.2f}", width)
+        draw_box(canvas, box, colours[label - 1], f"{_plain(names[label - 1], label)} {score:.2f}", width)
     return canvas
 
 
@@ -56,20 +56,32 @@ def line_width(shape: tuple[int, ...]) -> int:
     return max(1, round(min(shape[:2]) / 500))
 
 
-def _draw_box(canvas: np.ndarray, box: Box, colour: tuple[int, int, int], text: str, width: int) -> None:
-    """Draw just outside the defect, so that the box does not cover a thin scratch."""
+def draw_box(
+    canvas: np.ndarray, box: Box, colour: tuple[int, int, int], text: str, width: int, letters: float | None = None
+) -> None:
+    """Draw a box and its text just outside the defect, in place, so that it does not cover a thin scratch.
+
+    Args:
+        canvas: `(H, W, 3)` uint8.
+        box: `xyxy` in the canvas's pixels.
+        text: on a plate above the box; empty: none.
+        width: of the line, pixels.
+        letters: scale of the font; None fits the line.
+    """
     height, right = canvas.shape[0] - 1, canvas.shape[1] - 1
     x1, y1 = max(0, int(box[0]) - width - 1), max(0, int(box[1]) - width - 1)
     x2, y2 = min(right, int(box[2]) + width), min(height, int(box[3]) + width)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, width)
-    scale = 0.35 * width
-    (text_width, text_height), base = cv2.getTextSize(text, FONT, scale, width)
+    if not text:
+        return
+    scale, strokes = (0.35 * width, width) if letters is None else (letters, 1)
+    (text_width, text_height), base = cv2.getTextSize(text, FONT, scale, strokes)
     left = min(x1, max(0, right - text_width))
     bottom = y1 - base if y1 - base - text_height >= 0 else min(height, y2 + text_height + base)
     # One line of text on a plate: a second, thicker line as its outline has other letter widths in OpenCV 5.
     cv2.rectangle(canvas, (left, bottom - text_height - 1), (left + text_width, bottom + base - 2), colour, cv2.FILLED)
     ink = (0, 0, 0) if sum(colour) > MIDDLE_GREY else (255, 255, 255)
-    cv2.putText(canvas, text, (left, bottom), FONT, scale, ink, width, cv2.LINE_AA)
+    cv2.putText(canvas, text, (left, bottom), FONT, scale, ink, strokes, cv2.LINE_AA)
 
 
 def _plain(name: str, label: int) -> str:

@@ -14,20 +14,22 @@ from defectctl.checkpoints.runs import MODEL_FILE, environment, mark_run, new_ru
 from defectctl.checkpoints.weights import save_model
 from defectctl.config.presets import preset_to_dict, preset_to_yaml
 from defectctl.config.schema import Preset
-from defectctl.errors import InputError
 from defectctl.fileio import folder_lock, write_json, write_text
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.inference.device import choose_device, choose_precision, set_threads
 from defectctl.loading.pictures import PictureStore
 from defectctl.loading.train_batches import TrainBatches
 from defectctl.messages import say, warn
-from defectctl.models.registry import build_model
-from defectctl.training.data_numbers import MAX_MASKS, LabelSurvey, resolve_preset, survey_labels
+from defectctl.models.options import AUTO
+from defectctl.models.registry import build_model, find_entry
+from defectctl.training.box_survey import box_sizes
+from defectctl.training.data_numbers import MAX_MASKS, LabelSurvey, needs_survey, resolve_preset, survey_labels
 from defectctl.training.interrupt import StopSignal
-from defectctl.training.loop import Surroundings, Trainer
+from defectctl.training.loop import Trainer
 from defectctl.training.request import PRESET_FILE, TrainJob
 from defectctl.training.stages import check_parts, mix
 from defectctl.training.state import Memory, writing
+from defectctl.training.surroundings import Surroundings
 from defectctl.training.validation import Validator
 
 
@@ -57,20 +59,16 @@ def start_training(job: TrainJob) -> TrainOutcome:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     precision = choose_precision(device, job.preset.train.precision)
-    model = _model(job, device)
     pictures = PictureStore(job.dataset, job.preset.input.colour)
-    preset = job.preset
-    if job.resume is None or preset.predict.min_area == "auto":  # a stored preset has its number, unless asked anew
-        survey = survey_labels(job.train, pictures, len(job.dataset.classes))
-        _tell_labels(job, survey)
-        preset = resolve_preset(preset, survey)
+    preset = _resolved(job, pictures)
+    model = _model(job, preset, device)
     batches = _batches(job, preset, pictures, device)
     run = job.resume or _new_run(job, preset)
     say(f"{'resuming' if job.resume else 'training'} {run} on {device} in {precision}: {len(job.train)} images")
     with folder_lock(run, "the run"), StopSignal() as stop:
         around = Surroundings(
             batches=batches,
-            validate=Validator(job.dataset, job.val, pictures, preset, device),
+            validate=Validator(job.dataset, job.val, pictures, preset, device, needs=job.needs),
             save_model=_Saver(job, preset, run),
             run=run,
             device=device,
@@ -78,6 +76,7 @@ def start_training(job: TrainJob) -> TrainOutcome:
             classes=len(job.dataset.classes),
             images=len(job.val),
             quiet=job.options.quiet,
+            own_losses=find_entry(preset.model.name).losses,
         )
         memory = _train(Trainer(model, preset, around, stop), run, preset, job)
     position = memory.position
@@ -108,9 +107,26 @@ def _train(trainer: Trainer, run: Path, preset: Preset, job: TrainJob) -> Memory
     return memory
 
 
-def _model(job: TrainJob, device: torch.device) -> nn.Module:
-    """Build the network; its random start is fixed by the seed. A resumed run needs no start weights."""
+def _resolved(job: TrainJob, pictures: PictureStore) -> Preset:
+    """The preset with every `auto` replaced by a number of the training part; a stored preset has them already."""
     preset = job.preset
+    if not needs_survey(preset):
+        return preset
+    survey = None
+    if "masks" in job.needs:
+        survey = survey_labels(job.train, pictures, len(job.dataset.classes))
+        if job.resume is None:
+            _tell_labels(job, survey)
+        preset = resolve_preset(preset, survey)
+    sizes = None
+    if preset.model.options.get("anchors") == AUTO:
+        min_area = preset.predict.min_area
+        sizes = box_sizes(job.dataset, job.train, pictures, preset.input, 0 if min_area == AUTO else min_area)
+    return resolve_preset(preset, survey, sizes)
+
+
+def _model(job: TrainJob, preset: Preset, device: torch.device) -> nn.Module:
+    """Build the network; its random start is fixed by the seed. A resumed run needs no start weights."""
     torch.manual_seed(mix(preset.train.seed, 0))
     config = preset.model if job.resume is None else preset.model.model_copy(update={"weights": "none"})
     channels = 1 if preset.input.colour == "grey" else 3
@@ -122,12 +138,8 @@ def _model(job: TrainJob, device: torch.device) -> nn.Module:
 def _tell_labels(job: TrainJob, survey: LabelSurvey) -> None:
     """Warn of a training part from which nothing can be learned, or not every class."""
     names = job.dataset.class_names
-    missing = [name for name, pixels in zip(names, survey.pixels[1:], strict=True) if pixels == 0]
-    if not any(sample.mask is not None or job.dataset.known(sample).mask for sample in job.train):
-        raise InputError(
-            f"no image in the training part of split '{job.split.name}' has a mask: model '{job.preset.model.name}' "
-            "learns from masks only"
-        )
+    boxed = {thing.label for sample in job.train for thing in sample.objects} if "boxes" in job.needs else set()
+    missing = [n for i, n in enumerate(names, 1) if survey.pixels[i] == 0 and i not in boxed]
     if missing and len(job.train) > MAX_MASKS:  # a sample of the masks proves nothing
         warn(f"none of the {survey.masks} training masks looked at shows {', '.join(missing)}")
     elif not len(survey.areas):
@@ -139,7 +151,9 @@ def _tell_labels(job: TrainJob, survey: LabelSurvey) -> None:
 def _batches(job: TrainJob, preset: Preset, pictures: PictureStore, device: torch.device) -> dict[str, TrainBatches]:
     samplers = dict.fromkeys(stage.sampler for stage in preset.train.stages)
     return {
-        sampler: TrainBatches(job.dataset, job.train, pictures, preset, device, sampler=sampler, seed=preset.train.seed)
+        sampler: TrainBatches(
+            job.dataset, job.train, pictures, preset, device, sampler=sampler, seed=preset.train.seed, needs=job.needs
+        )
         for sampler in samplers
     }
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from defectctl.checkpoints.runs import MODEL_FILE
 from defectctl.config.schema import Preset, StageConfig
 from defectctl.errors import InputError, Interrupted
-from defectctl.loading.batch import Batch
+from defectctl.training.dynamic_threshold import DynamicThreshold
 from defectctl.training.ema import Ema
 from defectctl.training.interrupt import Stop, StopSignal
-from defectctl.training.live import Live, duration
 from defectctl.training.losses import Criterion
 from defectctl.training.optimisers import build_optimiser, restore_optimiser, set_learning_rate
-from defectctl.training.records import CURVE_SECONDS, Log, write_curves, write_history
+from defectctl.training.reporter import Reporter
 from defectctl.training.schedules import Plateau, learning_rate, weight_at
 from defectctl.training.stages import (
     mix,
@@ -34,47 +30,11 @@ from defectctl.training.stages import (
 )
 from defectctl.training.state import Memory, Sums, load_state, save_state, writing
 from defectctl.training.step import Stepper, StepResult
+from defectctl.training.surroundings import Surroundings
 from defectctl.training.validation import Validation
 
 SILENT_VALIDATIONS = 3
 """Validations in a row without a single pixel of a class after which the user is warned."""
-
-
-class Batches(Protocol):
-    """What the loop needs of `loading.TrainBatches`."""
-
-    steps: int
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `start` on, a pure function of epoch and step."""
-
-
-Validate = Callable[[nn.Module, str, Callable[[int], None]], Validation]
-"""`(model, precision, progress) -> Validation`."""
-SaveModel = Callable[[dict[str, Tensor], dict[str, Any]], None]
-"""`(state_dict, {epoch, metric, value, seed, updates})`: writes the best checkpoint, atomically."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a training works with, made by `launch` (or by a test).
-
-    Attributes:
-        batches: per sampler that the stages name.
-        run: the run folder.
-        classes: number of defect classes.
-        images: validation images.
-    """
-
-    batches: Mapping[str, Batches]
-    validate: Validate
-    save_model: SaveModel
-    run: Path
-    device: torch.device
-    precision: str
-    classes: int
-    images: int = 0
-    quiet: bool = False
 
 
 class Trainer:
@@ -82,7 +42,7 @@ class Trainer:
 
     Args:
         model: on its device; its weights are the start.
-        preset: resolved.
+        preset: resolved, nothing in it is `auto`.
         around: everything else.
         stop: asks for the end of the training.
     """
@@ -93,8 +53,17 @@ class Trainer:
         self.memory = Memory()
         self.plateau = Plateau()
         self.ema = Ema(model, self.train.ema) if self.train.ema is not None else None
-        self.log = Log(around.run / "log.txt")
-        criterion = Criterion(self.train.loss_options, self.train.class_weights, around.classes)
+        self.report = Reporter(around.run, self.train.select, around.quiet)
+        dynamic = self.train.dynamic_threshold
+        self.threshold = DynamicThreshold(dynamic.reference) if dynamic is not None else None
+        criterion = Criterion(
+            self.train.loss_options,
+            self.train.class_weights,
+            around.classes,
+            own=getattr(model, "losses", None),
+            own_names=around.own_losses,
+            threshold=self.threshold,
+        )
         self.stepper = Stepper(
             model,
             criterion,
@@ -103,11 +72,10 @@ class Trainer:
             self.train.micro_batch,
             self.train.clip_norm,
             mix(self.train.seed, 1),
-            self._warn,
+            self.report.warn,
         )
         self.optimiser: torch.optim.Optimizer | None = None
-        self._live = Live(1, 0, True)
-        self._saved = self._drawn = time.monotonic()
+        self._saved = time.monotonic()
 
     def resume(self) -> None:
         """Take up the state of the run folder.
@@ -120,6 +88,8 @@ class Trainer:
         self.memory = Memory.from_dict(state["memory"])
         self.plateau = Plateau(**state["plateau"])
         self.stepper.load(state["stepper"])
+        if self.threshold is not None and state.get("threshold") is not None:
+            self.threshold.load(state["threshold"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.load(state["ema"])
         elif self.ema is not None:  # asked for only now: the average starts from these weights, not from random ones
@@ -141,7 +111,7 @@ class Trainer:
             RunError: memory, disk, or numbers gave out.
         """
         position = self.memory.position
-        self._live = Live(self._total_updates(), position.number, self.around.quiet)
+        self.report.begin(self._total_updates(), position.number)
         try:
             if position.number == 0 and position.update == 0:
                 self._save()  # from here on the run can be resumed, whatever happens
@@ -158,7 +128,7 @@ class Trainer:
                 f'defectctl train --resume "{self.around.run}"'
             ) from None
         finally:
-            self._live.close()
+            self.report.close()
         return self.memory
 
     def _total_updates(self) -> int:
@@ -199,6 +169,8 @@ class Trainer:
                     set_trained_parts(self.model, parts)
                     task = parts
                 set_learning_rate(optimiser, learning_rate(stage.schedule, stage.optimiser.lr, progress, self.plateau))
+                if self.threshold is not None:
+                    self.threshold.observe(batch.masks)
                 weights = {name: weight_at(weight, progress) for name, weight in losses.items()}
                 result = self.stepper.update(batch, weights, optimiser, position.number)
                 if self.ema is not None and not result.skipped:
@@ -207,7 +179,7 @@ class Trainer:
                 self._count(result, len(batch), now - tick)
                 tick = now
                 position.epoch_end_due = position.update == total or position.update % steps == 0
-                self._show(epoch)
+                self.report.step(epoch, self.memory)
                 self.stop.check()
                 if position.epoch_end_due:
                     break
@@ -238,6 +210,7 @@ class Trainer:
         row["lr"] = self.optimiser.param_groups[0]["lr"] if self.optimiser else None
         row["loss"] = sums.loss / sums.updates if sums.updates else None
         row |= {f"loss/{name}": value for name, value in sums.mean_terms().items()}
+        row |= self.threshold.numbers() if self.threshold is not None else {}
         row["skipped"] = sums.skipped
         due = done % self.train.validate_every == 0 or position.update >= total
         better = False
@@ -250,14 +223,13 @@ class Trainer:
         self.memory.history.append(row)
         self.memory.sums = Sums()
         position.epoch_end_due = False
-        position.waited = 0 if better else position.waited + 1
+        position.waited = 0 if better or not stage.keep_best else position.waited + 1
         patience = self.train.patience
         if due and patience is not None and position.waited >= patience and position.update < total:
             position.ended = True
-            self._live.jump(total - position.update)
-            self._say(f"no improvement for {position.waited} epochs: stage '{stage.name}' ends")
-        self._say(self._line(row, better))
-        self._records()
+            self.report.live.jump(total - position.update)
+            self.report.say(f"no improvement for {position.waited} epochs: stage '{stage.name}' ends")
+        self.report.epoch(row, better, self.memory.history)
         self._save()
         self.stop.check()
 
@@ -267,7 +239,7 @@ class Trainer:
         def progress(images: int) -> None:
             nonlocal seen
             seen += images
-            self._live.validating(seen, self.around.images)
+            self.report.live.validating(seen, self.around.images)
             self.stop.check()
 
         averaged = self.ema.applied(self.model) if self.ema is not None else nullcontext()
@@ -281,18 +253,18 @@ class Trainer:
         """Keep the checkpoint if it is the best so far; let the plateau schedule and the warnings take note."""
         position = self.memory.position
         value = validation.metrics.get(self.train.select)
-        better = value is not None and (position.best is None or value > position.best)
+        better = stage.keep_best and value is not None and (position.best is None or value > position.best)
         if better:
             position.best, position.best_epoch = value, epoch
             self._save_best(epoch, value)
         if stage.schedule.name == "plateau" and self.plateau.observe(
             value, stage.schedule.factor, stage.schedule.patience
         ):
-            self._say(f"{self.train.select} stands still: learning rate times {stage.schedule.factor:g}")
+            self.report.say(f"{self.train.select} stands still: learning rate times {stage.schedule.factor:g}")
         self.memory.silent = {name: self.memory.silent.get(name, 0) + 1 for name in validation.silent}
         newly = [name for name, count in self.memory.silent.items() if count == SILENT_VALIDATIONS]
         if newly:
-            self._warn(f"never predicted in the last {SILENT_VALIDATIONS} validations: {', '.join(newly)}")
+            self.report.warn(f"never predicted in the last {SILENT_VALIDATIONS} validations: {', '.join(newly)}")
         return better
 
     def _save_best(self, epoch: int, value: float | None) -> None:
@@ -331,27 +303,18 @@ class Trainer:
     def _finish(self) -> None:
         position = self.memory.position
         if position.best is None:
-            self._warn(
+            self.report.warn(
                 f"no validation could tell {self.train.select} (is there a defect in the validation part?): "
                 "the last weights are kept as the model"
             )
             self._save_best(self.memory.history[-1]["epoch"] if self.memory.history else 0, None)
         silent = [name for name, count in self.memory.silent.items() if count]
         if silent:
-            self._warn(
+            self.report.warn(
                 f"in the validation part but never predicted in the end: {', '.join(silent)}; train longer, "
                 "or try the sampler 'balanced' or train.class_weights"
             )
-        with writing(self.around.run):
-            write_curves(self.around.run / "curves.png", self.memory.history, self.train.select)
-
-    def _records(self) -> None:
-        run, now = self.around.run, time.monotonic()
-        with writing(run):
-            write_history(run / "history.csv", self.memory.history)
-            if len(self.memory.history) == 1 or now - self._drawn > CURVE_SECONDS:
-                write_curves(run / "curves.png", self.memory.history, self.train.select)
-                self._drawn = now
+        self.report.curves(self.memory.history)
 
     def _save_if_time(self) -> None:
         if time.monotonic() - self._saved >= self.train.save_minutes * 60:
@@ -366,34 +329,8 @@ class Trainer:
                 "ema": self.ema.state() if self.ema is not None else None,
                 "plateau": self.plateau.to_dict(),
                 "stepper": self.stepper.state(),
+                "threshold": self.threshold.state() if self.threshold is not None else None,
                 "memory": self.memory.to_dict(),
             },
         )
         self._saved = time.monotonic()
-
-    def _show(self, epoch: int) -> None:
-        sums, position = self.memory.sums, self.memory.position
-        loss = sums.loss / sums.updates if sums.updates else float("nan")
-        metric = f"best {self.train.select} {position.best:.4f}, " if position.best is not None else ""
-        self._live.update(f"epoch {epoch + 1}", loss, sums.images / max(sums.seconds, 1e-9), metric)
-
-    def _line(self, row: dict[str, Any], better: bool) -> str:
-        """The line of an epoch: loss, selecting metric, defect IoU, images/s, time left."""
-        names = list(dict.fromkeys([self.train.select, "val/defect_iou", "val/miou"]))
-        shown = [f"loss {row['loss']:.4f}" if row["loss"] is not None else "loss unknown"]
-        shown += [f"{name} {row[name]:.4f}" for name in names if row.get(name) is not None]
-        shown += [f"{row['images_per_s'] or 0:.1f} images/s", f"{duration(self._live.left())} left"]
-        if row["skipped"]:
-            shown.append(f"{row['skipped']} updates skipped")
-        return f"epoch {row['epoch']} ({row['stage']}): " + ", ".join(shown) + (" *" if better else "")
-
-    def _say(self, text: str) -> None:
-        if not self.around.quiet:
-            self._live.say(text)
-        with writing(self.around.run):
-            self.log.line(text)
-
-    def _warn(self, text: str) -> None:
-        self._live.warn(text)
-        with writing(self.around.run):
-            self.log.line(f"warning: {text}")

@@ -33,9 +33,9 @@ def write_curves(path: Path, history: Sequence[dict[str, Any]], select: str) -> 
     """Draw the losses, the leading validation metrics with each class's IoU, and the learning rate over the epochs."""
     from defectctl.reports.curves import draw_curves
 
-    leading = ["epoch", "lr", select, "val/defect_iou", "val/miou_defects", "val/miou"]
+    leading = ["epoch", "lr", select, "val/defect_iou", "val/miou_defects", "val/miou", "val/map50", "val/image_ap"]
     losses = [c for c in columns_of(history) if c == "loss" or c.startswith("loss/")]
-    classes = [c for c in columns_of(history) if c.startswith("val/iou/")]
+    classes = [c for c in columns_of(history) if c.startswith(("val/iou/", "val/ap50/"))]
     wanted = list(dict.fromkeys([*leading, *losses, *classes]))
     draw_curves([{key: row[key] for key in wanted if key in row} for row in history], path)
 

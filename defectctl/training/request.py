@@ -15,9 +15,10 @@ from defectctl.dataset.types import Dataset, Sample, Split
 from defectctl.errors import InputError
 from defectctl.fileio import check_writable
 from defectctl.inference.device import check_device_name
-from defectctl.models.registry import check_model
-from defectctl.training.loss_names import check_losses
-from defectctl.training.validation import check_select
+from defectctl.models.registry import check_model, complete_options, find_entry
+from defectctl.training.limit import limit_defective
+from defectctl.training.loss_names import check_losses, needs_of
+from defectctl.training.validation import check_select, check_validated
 
 PRESET_FILE = "preset.yaml"
 
@@ -45,6 +46,7 @@ class TrainJob:
     Attributes:
         preset: of a new run as asked for, of a resumed one as resolved then.
         train, val: the samples of the split's parts.
+        needs: which truth the losses learn from: `masks`, `boxes`, `labels`.
         out: folder of the runs.
         resume: the run folder to go on with, or None.
     """
@@ -54,6 +56,7 @@ class TrainJob:
     split: Split
     train: list[Sample]
     val: list[Sample]
+    needs: frozenset[str]
     out: Path
     resume: Path | None
     options: TrainOptions
@@ -91,8 +94,10 @@ def check_request(options: TrainOptions) -> TrainJob:
     preset = _preset(options, run)
     # A resumed run has its weights in its state: the file it started from may be gone.
     check_model(preset.model if run is None else preset.model.model_copy(update={"weights": "none"}))
-    check_losses(preset.train)
-    check_select(preset.train.select)
+    preset = preset.model_copy(update={"model": complete_options(preset.model)})
+    entry = find_entry(preset.model.name)
+    check_losses(preset.train, entry.losses)
+    check_select(preset.train.select, entry.tasks)
     root = Path(stored["data"]) if options.data is None and "data" in stored else options.data
     dataset = load_dataset(find_dataset(root))
     split = load_split(dataset, options.split or stored.get("split"))
@@ -106,13 +111,30 @@ def check_request(options: TrainOptions) -> TrainJob:
             there = ", ".join(split.parts) or "none"
             where = f"split '{split.name}' of '{dataset.root}'"
             raise InputError(f"{where} has no images in a part '{name}' (it has {there}); choose another with --split")
+    needs = needs_of(preset.train, entry.losses)
+    _check_truth(dataset, split, parts["train"], preset, needs)
+    check_validated(preset.train.select, needs)
+    parts["train"] = limit_defective(dataset, parts["train"], preset.train.limit_defective, preset.train.seed)
     weights = preset.train.class_weights
-    if weights is not None and len(weights) != 1 + len(dataset.classes):
+    if isinstance(weights, list) and len(weights) != 1 + len(dataset.classes):
         raise InputError(
             f"train.class_weights has {len(weights)} numbers, but background and the {len(dataset.classes)} classes "
             f"of '{dataset.root}' need {1 + len(dataset.classes)}"
         )
-    return TrainJob(preset, dataset, split, parts["train"], parts["val"], out, run, options)
+    return TrainJob(preset, dataset, split, parts["train"], parts["val"], needs, out, run, options)
+
+
+def _check_truth(dataset: Dataset, split: Split, samples: list[Sample], preset: Preset, needs: frozenset[str]) -> None:
+    """Refuse data that lack the truth which the losses learn from altogether."""
+    known = [dataset.known(sample) for sample in samples]
+    masks = any(k.mask for k in known)
+    there = {"masks": masks, "boxes": masks or any(k.boxes for k in known)}
+    for need in sorted(needs & there.keys()):
+        if not there[need]:
+            raise InputError(
+                f"no image in the training part of split '{split.name}' of '{dataset.root}' has {need}, and preset "
+                f"'{preset.name}' learns from {need}; choose another (see `defectctl train --list`) or add labels"
+            )
 
 
 def _resumed(options: TrainOptions, out: Path) -> tuple[Path | None, dict[str, Any]]:

@@ -200,8 +200,9 @@ class Stepper:
         loss, terms = self.criterion(_output(joined), batch, weights)
         if not loss.requires_grad:
             raise RunError(NO_GRADIENT)
-        slopes = torch.autograd.grad(self.scaler.scale(loss), list(joined.values()), allow_unused=True)
-        used = {name: slope for name, slope in zip(joined, slopes, strict=True) if slope is not None}
+        # Backward rather than `autograd.grad`: a model's own losses may have parameters of their own.
+        self.scaler.scale(loss).backward()
+        used = {name: value.grad for name, value in joined.items() if value.grad is not None}
         start = 0
         for i, piece in enumerate(pieces):
             again = _tensors(self._forward(piece, number, i))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from defectctl.cli.app import main
+from defectctl.cli.evaluate import report
 from defectctl.dataset.splits import split_fingerprint
 from defectctl.dataset.types import ClassInfo, Known, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter
@@ -97,3 +98,40 @@ def test_a_mistake_is_told_without_torch(data: Path):
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r})\n{code}"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def shown(capsys: pytest.CaptureFixture, tasks: list[str], **figures) -> str:
+    from defectctl.metrics.summary import all_metrics
+    from defectctl.metrics.table import ImageTable
+
+    nothing = np.zeros((1, 256))
+    table = ImageTable(["a"], ["dent"], np.zeros((1, 2, 2)), [0], [0.9], [1], np.zeros((1, 2), bool), nothing, nothing)
+    parts = {"escapes": 1, "defective_parts": 3, "overkill": 0, "good_parts": 2, "unsure": 0}
+    about = {"name": "steel", "split": "official", "part": "test", "images": 5}
+    result = {
+        "dataset": about,
+        "metrics": {**all_metrics(table), **figures},
+        "parts": parts,
+        "tasks": tasks,
+        "out": "o",
+    }
+    report(result, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_a_detector_is_told_of_by_its_boxes(capsys: pytest.CaptureFixture):
+    rows = {"dent": {"ap50": 0.75, "ap": 0.5, "boxes": 1234}}
+    words = [line.split() for line in shown(capsys, ["detection"], map50=0.75, map=0.5, per_class=rows).splitlines()]
+    first = next(n for n, line in enumerate(words) if line[:1] == ["mAP50"])
+    assert words[first][1] == "0.750" and words[first + 1][:2] == ["mAP", "0.500"]
+    assert words[first + 2][:4] == ["escapes", "1", "of", "3"]
+    assert ["dent", "0.750", "0.500", "1,234"] in words
+    assert not any(word in line for line in words for word in ("IoU", "MPA", "background"))
+
+
+def test_a_decision_is_told_of_by_its_ranking(capsys: pytest.CaptureFixture):
+    best = {"f1": 0.8, "threshold": 0.4, "tp": 3, "fp": 1, "fn": 0, "tn": 1}
+    figures = {"image_ap": 0.9, "image_auroc": 0.85, "best_f1": best, "fp_at_full_recall": 1}
+    out = shown(capsys, ["decision"], **figures)
+    assert "image AP" in out and "0.900" in out and "at score 0.400: TP 3, FP 1, FN 0, TN 1" in out
+    assert "1 of 2" in out and "class" not in out and "IoU" not in out

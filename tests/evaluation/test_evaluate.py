@@ -15,11 +15,16 @@ from defectctl.checkpoints.weights import save_model
 from defectctl.config.presets import load_preset, preset_to_dict
 from defectctl.dataset.store import load_split
 from defectctl.errors import InputError
-from defectctl.evaluation.evaluate import Hardware, check_hardware, evaluate, evaluate_masks
+from defectctl.evaluation.evaluate import RANKINGS, Hardware, check_hardware, evaluate, evaluate_masks
 from defectctl.evaluation.leaks import find_leak
 from defectctl.evaluation.part import load_part
+from defectctl.imaging.components import find_components
 from defectctl.imaging.reader import read_image
+from defectctl.inference.detections import FoundBoxes
+from defectctl.inference.maps import Maps, empty_maps
 from defectctl.loading.pictures import PictureStore
+from defectctl.metrics.summary import all_metrics
+from defectctl.metrics.table import ImageTable
 
 CPU = Hardware("cpu", "float32", threads=1)
 
@@ -49,10 +54,7 @@ def model(steel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def maps(pictures):
         found = [answers[p.tobytes()] for p in pictures]
         return [
-            SimpleNamespace(
-                class_map=torch.from_numpy(m.copy()), defect=torch.from_numpy(np.where(m > 0, 204, 20).astype(np.uint8))
-            )
-            for m in found
+            Maps(torch.from_numpy(m.copy()), torch.from_numpy(np.where(m > 0, 204, 20).astype(np.uint8))) for m in found
         ]
 
     def write(**changes) -> Path:
@@ -67,6 +69,9 @@ def model(steel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_model_and_its_masks_get_the_same_figures(steel, model, tmp_path: Path):
     result = evaluate(model(), steel.root, hardware=CPU)
     masks = evaluate_masks(steel.write_masks(tmp_path / "masks"), steel.root)
+    ranked = {key: result["metrics"].pop(key) for key in RANKINGS}
+    assert ranked["image_ap"] is not None and ranked["pixel_ap"] is not None
+    assert [masks["metrics"].pop(key) for key in RANKINGS] == [None] * 5
     assert result["metrics"] == masks["metrics"]
     assert result["parts"] == masks["parts"]
     folder = tmp_path / "run" / "evaluation" / "steel-official-test"
@@ -75,6 +80,77 @@ def test_a_model_and_its_masks_get_the_same_figures(steel, model, tmp_path: Path
     assert stored["device"]["precision"] == "float32" and len(stored["model"]["sha256"]) == 64
     assert stored["leak"] == {"train_images": 0, "val_images": 0, "text": "", "serious": False}
     assert any("data set's own" in note for note in stored["notes"])
+
+
+def boxes_of(mask: np.ndarray, score: float) -> FoundBoxes:
+    """The boxes of a mask's components, all with the same score."""
+    found = find_components(mask)[1]
+    corners = np.array([c.box for c in found], np.float32).reshape(-1, 4)
+    return FoundBoxes(corners, np.full(len(found), score, np.float32), np.array([c.label for c in found], np.int64))
+
+
+def answering(steel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, answer) -> Path:
+    """A model file that stands for the registry's `name` and answers `answer(id)`, a `Maps`, for every picture."""
+    keys = {read_image(steel.dataset.image_path(s), "rgb").tobytes(): s.id for s in steel.dataset.samples}
+    runner = SimpleNamespace(maps=lambda pictures: [answer(keys[p.tobytes()]) for p in pictures])
+    monkeypatch.setattr("defectctl.inference.runner.load_runner", lambda *_: (runner, None))
+    preset = preset_to_dict(load_preset("quick"))
+    preset["model"], path = {"name": name}, tmp_path / "run" / "model.safetensors"
+    save_model(path, {"w": torch.zeros(1)}, contract_of(steel, preset=preset))
+    return path
+
+
+def test_a_detector_is_held_against_the_components_of_masks(steel, monkeypatch, tmp_path: Path, capsys):
+    def answer(name: str) -> Maps:
+        maps = empty_maps(*steel.truth[name].shape, torch.device("cpu"))
+        maps.boxes = boxes_of(steel.truth[name] if "08" not in name else steel.guess(name), 0.7)
+        return maps
+
+    path = answering(steel, monkeypatch, tmp_path, "yolov5s", answer)
+    result = evaluate(path, steel.root, hardware=CPU)
+    metrics = result["metrics"]
+    assert result["tasks"] == ["detection"] and result["box_score"] == 0.25 and result["thresholds"] == {"ng": 0.25}
+    assert metrics["map50"] == metrics["map"] == 1.0 and metrics["defect_iou"] is None and metrics["pixel_ap"] is None
+    assert result["parts"]["escapes"] == result["parts"]["overkill"] == 0 and metrics["image_ap"] == 1.0
+    assert set(result["files"]) == {"table", "images", "metrics"}, "no mask, no confusion; no mistake, no sheet"
+    assert "mask" not in capsys.readouterr().err
+    table = ImageTable.load(Path(result["files"]["table"]))
+    again = all_metrics(table)
+    assert {key: again[key] for key in ("map", "map50", "per_class")} == {
+        key: metrics[key] for key in ("map", "map50", "per_class")
+    }
+    lines = Path(result["files"]["images"]).read_text(encoding="utf-8").splitlines()
+    assert lines[0].endswith("unknown,boxes_tp,boxes_fp,boxes_fn") and lines[1].endswith(",0,0,0")
+
+
+def test_wrong_boxes_come_onto_the_sheet(steel, monkeypatch, tmp_path: Path):
+    def answer(name: str) -> Maps:
+        maps = empty_maps(*steel.truth[name].shape, torch.device("cpu"))
+        maps.boxes = FoundBoxes(np.array([[1, 1, 9, 9]], np.float32), np.array([0.9], np.float32), np.array([3]))
+        return maps
+
+    result = evaluate(answering(steel, monkeypatch, tmp_path, "yolov5s", answer), steel.root, hardware=CPU)
+    assert Path(result["files"]["worst"]).stat().st_size > 10_000 and result["metrics"]["map50"] == 0.0
+    assert any("boxes never found" in note for note in result["notes"])
+
+
+def test_a_decision_is_ranked_and_its_mistakes_are_drawn(steel, monkeypatch, tmp_path: Path):
+    names = sorted(steel.truth)[8:]
+    scores = dict(zip(names, (0.6, 0.9, 0.3, 0.8), strict=True))  # the first part is good, the others are not
+
+    def answer(name: str) -> Maps:
+        maps = empty_maps(*steel.truth[name].shape, torch.device("cpu"))
+        maps.probability = scores[name]
+        return maps
+
+    result = evaluate(answering(steel, monkeypatch, tmp_path, "resnet18", answer), steel.root, hardware=CPU)
+    metrics = result["metrics"]
+    assert metrics["image_ap"] == pytest.approx((1 + 1 + 3 / 4) / 3) and metrics["fp_at_full_recall"] == 1
+    assert metrics["image_auroc"] == pytest.approx(2 / 3)
+    assert metrics["best_f1"] == {"f1": pytest.approx(6 / 7), "threshold": 0.3, "tp": 3, "fp": 1, "fn": 0, "tn": 0}
+    assert result["thresholds"] == {"ng": 0.5}
+    assert (result["parts"]["escapes"], result["parts"]["overkill"]) == (1, 1)
+    assert metrics["map"] is None and metrics["defect_iou"] is None and "worst" in result["files"]
 
 
 def test_small_components_and_thresholds_of_the_contract_are_used(steel, model):

@@ -50,3 +50,23 @@ def test_nms_leaves_no_overlap_and_drops_nothing_without_cause():
     assert (overlap[np.ix_(kept, kept)][~np.eye(len(kept), dtype=bool)] <= 0.3).all()
     for dropped in set(range(60)) - set(kept.tolist()):
         assert any(overlap[dropped, k] > 0.3 and scores[k] >= scores[dropped] for k in kept)
+
+
+def test_nms_of_several_classes_equals_torchvision():
+    """More boxes than are compared at once, and a limit on what is kept."""
+    import torch
+    from torchvision.ops import batched_nms
+
+    rng = np.random.default_rng(2)
+    corners = rng.uniform(0, 200, (700, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 90, (700, 2))], axis=1)
+    scores, labels = rng.random(700), rng.integers(1, 4, 700)
+    expected = batched_nms(*map(torch.from_numpy, (boxes, scores, labels)), 0.4).tolist()
+    assert nms(boxes, scores, 0.4, labels).tolist() == expected
+    assert nms(boxes, scores, 0.4, labels, most=50).tolist() == expected[:50]
+    assert nms([], [], 0.5, [], 300).tolist() == []
+
+
+def test_boxes_of_different_classes_do_not_drop_each_other():
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]]
+    assert nms(boxes, [0.5, 0.9, 0.7], 0.5, [1, 2, 1]).tolist() == [1, 2]

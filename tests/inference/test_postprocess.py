@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from defectctl.inference.postprocess import Instance, clean, clean_map, image_score, verdict
+from defectctl.inference.detections import FoundBoxes
+from defectctl.inference.maps import Maps, empty_maps
+from defectctl.inference.postprocess import Instance, clean, clean_map, detections, image_score, verdict
+
+MAPS = Maps(torch.zeros(4, 5, dtype=torch.uint8), torch.zeros(4, 5, dtype=torch.uint8))
 
 
 def make_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +27,7 @@ def test_instances_have_mean_probability_box_and_area() -> None:
     assert (small.label, small.box, small.area) == (1, (6, 6, 7, 7), 1)
     assert small.score == pytest.approx(0.8)
     assert (large.label, large.box, large.area, large.score) == (2, (1, 1, 4, 3), 6, 1.0)
-    assert image_score([small, large]) == 1.0
+    assert image_score(MAPS, [small, large]) == 1.0
 
 
 def test_small_components_become_background_and_are_counted() -> None:
@@ -37,7 +42,7 @@ def test_small_components_become_background_and_are_counted() -> None:
 
 def test_nothing_found_scores_nothing() -> None:
     cleaned = clean(np.zeros((4, 5), np.uint8), np.full((4, 5), 90, np.uint8), 3)
-    assert cleaned.instances == [] and cleaned.removed == 0 and image_score([]) == 0.0
+    assert cleaned.instances == [] and cleaned.removed == 0 and image_score(MAPS, []) == 0.0
 
 
 def test_verdicts() -> None:
@@ -46,3 +51,23 @@ def test_verdicts() -> None:
     assert verdict(found, 0.6, {"ng": 0.7}) == "OK" and verdict(found, 0.7, {"ng": 0.7}) == "NG"
     two = {"ok": 0.5, "ng": 0.7}
     assert [verdict(found, s, two) for s in (0.4, 0.5, 0.6, 0.7)] == ["OK", "UNSURE", "UNSURE", "NG"]
+
+
+def test_the_image_score_is_the_surest_word_of_the_model() -> None:
+    found = [Instance(1, 0.6, (0.0, 0.0, 1.0, 1.0), 1)]
+    boxes = FoundBoxes(np.zeros((2, 4), np.float32), np.array([0.75, 0.1], np.float32), np.array([1, 2]))
+    only_boxes = empty_maps(4, 5, torch.device("cpu"))
+    only_boxes.boxes = boxes
+    both = Maps(MAPS.class_map, MAPS.defect, boxes=boxes)
+    decided = Maps(MAPS.class_map, MAPS.defect, probability=0.2, boxes=boxes)
+    assert [image_score(m, found) for m in (MAPS, only_boxes, both, decided)] == [0.6, 0.75, 0.6, 0.2]
+    only_boxes.boxes = boxes.above(0.9)
+    assert image_score(only_boxes, []) == 0.0
+
+
+def test_boxes_are_reported_from_their_score_on() -> None:
+    corners = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
+    boxes = FoundBoxes(corners, np.array([0.75, 0.25], np.float32), np.array([2, 1]))
+    first, second = detections(boxes, 0.25)
+    assert (first.label, first.score, first.box) == (2, 0.75, (1, 2, 3, 4)) and second.label == 1
+    assert len(detections(boxes, 0.26)) == 1 and detections(None, 0.0) == []

@@ -11,30 +11,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from inference_toys import Bright, BrightBox, BrightJudge, Everything
 from torch import nn
 
 from defectctl.checkpoints.contract import Contract
-from defectctl.config.schema import InputConfig
+from defectctl.config.schema import InputConfig, PredictConfig
 from defectctl.dataset.types import ClassInfo, Dataset, Known, Sample, Source
 from defectctl.imaging.masks import decode_index
 from defectctl.imaging.reader import decode_image
 from defectctl.inference import predict as predict_module
 from defectctl.inference.journal import read_journal
+from defectctl.inference.maps import Maps
 from defectctl.inference.options import PredictOptions, parse_kinds, parse_threshold
 from defectctl.inference.predict import predict_files
-from defectctl.inference.runner import Maps, TorchRunner
+from defectctl.inference.runner import TorchRunner
 from defectctl.inference.scoring import score_samples
 from defectctl.inference.sources import InputFile, list_inputs
 from defectctl.inference.writers import ResultWriter
 from defectctl.metrics.table import count_image
-from defectctl.models.output import Output
-
-
-class Bright(nn.Module):
-    """Class 1 where the grey level is over one half."""
-
-    def forward(self, images: torch.Tensor) -> Output:
-        return Output(mask_logits=torch.cat([0.5 - images, images - 0.5], dim=1) * 20)
 
 
 class Interrupted(TorchRunner):
@@ -66,7 +60,12 @@ def make_runner() -> Interrupted:
 def parts(tmp_path: Path) -> tuple[list[InputFile], Path, Contract, Path]:
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"weights")
-    return make_inputs(tmp_path / "in", 20), tmp_path / "out", Contract({}, ["dent"], [(255, 0, 0)]), model
+    return (
+        make_inputs(tmp_path / "in", 20),
+        tmp_path / "out",
+        Contract({"model": {"name": "unet"}}, ["dent"], [(255, 0, 0)]),
+        model,
+    )
 
 
 def test_every_defect_is_found_in_its_place(parts: tuple) -> None:
@@ -172,3 +171,50 @@ def test_options_are_read() -> None:
     assert parse_kinds("overlays, masks,overlays") == ("overlays", "masks")
     assert parse_threshold(None) is None and parse_threshold("0.25") == {"ng": 0.25}
     assert parse_threshold("0.2,0.7") == {"ok": 0.2, "ng": 0.7}
+
+
+def predict_with(network: nn.Module, name: str, parts: tuple, **options: Any) -> tuple[Any, list[dict], Path]:
+    """Predict all inputs with a network that stands for the registry's model `name`."""
+    inputs, out, _, model = parts
+    config = InputConfig(size=[32, 40], colour="grey")
+    runner = TorchRunner(network, config, torch.device("cpu"), predict=PredictConfig(box_score=0.5))
+    contract = Contract({"model": {"name": name}}, ["dent", "scratch"], [(255, 0, 0), (0, 255, 0)])
+    summary = predict_files(inputs, out, runner, contract, model, PredictOptions(**options))
+    return summary, list(read_journal(out / "predictions.jsonl").values()), out
+
+
+def test_a_detector_writes_boxes_and_overlays_and_says_that_it_has_no_masks(parts: tuple, capsys) -> None:
+    summary, rows, out = predict_with(BrightBox(), "yolov5s", parts, write=("masks", "overlays"), batch_size=6)
+    for n, row in enumerate(rows):
+        assert row["boxes"] == [{"class": "dent", "score": 0.9, "box": [5, 5, 6 + n, 10]}]
+        assert row["defects"] == [] and row["verdict"] == "NG" and row["score"] == pytest.approx(0.9)
+        assert row["mask"] is None and (out / row["overlay"]).is_file() and row["thresholds"] == {"ng": 0.5}
+        assert "probability" not in row
+    overlay = cv2.imread(str(out / rows[19]["overlay"]))[..., ::-1].astype(int)
+    assert (np.abs(overlay - (255, 0, 0)).sum(axis=2) < 120).any(), "the box is drawn in its class's colour"
+    assert summary.defects == {"dent": 20, "scratch": 0} and not list(out.glob("*.png"))
+    assert capsys.readouterr().err.count("finds boxes, not masks") == 1
+    again, _, _ = predict_with(BrightBox(), "yolov5s", parts, write=("masks", "overlays"), skip_done=True)
+    assert again.skipped == 20, "masks that are never written are not missed"
+
+
+def test_a_part_without_boxes_is_ok(parts: tuple) -> None:
+    inputs, *rest = parts
+    dark = inputs[0].path.parent / "dark.png"
+    dark.write_bytes(cv2.imencode(".png", np.full((32, 40), 20, np.uint8))[1].tobytes())
+    _, rows, _ = predict_with(BrightBox(), "yolov5s", (list_inputs([str(dark)], rest[0]), *rest))
+    assert rows[0]["verdict"] == "OK" and rows[0]["boxes"] == [] and rows[0]["score"] == 0.0
+
+
+def test_a_decision_writes_its_probability_and_decides_at_one_half(parts: tuple) -> None:
+    summary, rows, out = predict_with(BrightJudge(), "resnet18", parts)
+    assert summary.verdicts["NG"] == 20 and {row["probability"] for row in rows} == {0.75}
+    assert "boxes" not in rows[0] and rows[0]["score"] == 0.75 and rows[0]["thresholds"] == {"ng": 0.5}
+    assert sorted(p.name for p in out.iterdir()) == ["predictions.jsonl"]
+
+
+def test_masks_boxes_and_decision_stand_side_by_side(parts: tuple) -> None:
+    _, rows, out = predict_with(Everything(), "segdecnet", parts, min_area=60)
+    assert rows[19]["defects"][0]["area"] == 100 and len(rows[19]["boxes"]) == 1 and rows[19]["probability"] == 0.75
+    assert rows[3]["defects"] == [] and rows[3]["verdict"] == "NG", "the decision decides, not the small component"
+    assert decode_index((out / rows[19]["mask"]).read_bytes(), "mask").sum() == 100

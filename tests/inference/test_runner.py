@@ -12,7 +12,7 @@ from torch import nn
 from defectctl.config.schema import InputConfig
 from defectctl.errors import RunError
 from defectctl.imaging.geometry import Geometry
-from defectctl.inference import runner as runner_module
+from defectctl.inference import maps as maps_module
 from defectctl.inference.runner import TorchRunner, fold_batch_norm, maps_from_logits
 from defectctl.models.output import Output
 
@@ -98,7 +98,7 @@ def test_padding_is_cropped_before_the_own_size_is_reached() -> None:
 def test_large_groups_are_brought_back_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, geometries = torch.randn(5, 3, 8, 8), [Geometry.fit(16, 16, 32, 32)] * 5
     whole = maps_from_logits(logits, geometries)
-    monkeypatch.setattr(runner_module, "UPSAMPLE_VALUES", 2 * 3 * 32 * 32)
+    monkeypatch.setattr(maps_module, "UPSAMPLE_VALUES", 2 * 3 * 32 * 32)
     parts = maps_from_logits(logits, geometries)
     assert all(torch.equal(a.class_map, b.class_map) for a, b in zip(whole, parts, strict=True))
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from inference_toys import BrightBox, BrightJudge, Everything
 from torch import nn
 
 from defectctl.config.schema import InputConfig
-from defectctl.dataset.types import ClassInfo, Dataset, Known, Sample, Source
+from defectctl.dataset.types import ClassInfo, Dataset, Known, Object, Sample, Source
 from defectctl.inference.runner import TorchRunner
 from defectctl.inference.scoring import count_pixels, score_samples
 from defectctl.metrics.table import count_image
@@ -105,3 +106,73 @@ def test_device_counts_equal_the_definition(known: tuple[bool, ...]) -> None:
     found = count_pixels(*(torch.from_numpy(a) for a in (truth, predicted, defect)), np.array(known))
     for have, want in zip(found, (expected.confusion, expected.positives, expected.negatives), strict=True):
         assert np.array_equal(have, want)
+
+
+def bright(box: tuple[int, int, int, int] | None) -> np.ndarray:
+    picture = np.full((32, 64), 20, np.uint8)
+    if box is not None:
+        picture[box[1] : box[3], box[0] : box[2]] = 250
+    return picture
+
+
+class NoMasks(FakePictures):
+    """A store whose mask files are gone."""
+
+    def mask(self, sample: Sample) -> np.ndarray | None:
+        raise AssertionError(f"the mask of {sample.id} was opened")
+
+
+def small_runner(model: nn.Module) -> TorchRunner:
+    return TorchRunner(model, InputConfig(size=[32, 64], colour="grey"), torch.device("cpu"))
+
+
+def test_boxes_of_a_detector_meet_labelled_objects_and_the_components_of_masks() -> None:
+    """Four images with one bright box each: labelled so, labelled elsewhere, told by a mask, and known of nobody."""
+    seen, elsewhere = (8, 4, 20, 14), (40, 4, 52, 14)
+    truth = np.zeros((32, 64), np.uint8)
+    truth[4:14, 8:20] = 1
+    samples = [
+        sample("a", "boxes", objects=[Object(1, seen)]),
+        sample("b", "boxes", objects=[Object(1, elsewhere), Object(2, seen)]),
+        sample("c", "all", mask="c.png"),
+        sample("d", "none"),
+    ]
+    pairs = {name: (bright(seen), truth if name == "c" else None) for name in "abcd"}
+    table = score_samples(small_runner(BrightBox()), make_dataset(samples), samples, FakePictures(pairs), batch_size=3)
+    found = table.detections
+    assert found.truths.tolist() == [[0, 1, 0], [0, 1, 1], [0, 1, 0], [0, 0, 0]]
+    # the detector says class 1 with 0.9 and class 2 with 0.1 in every image
+    assert found.row.tolist() == [0, 0, 1, 1, 2, 2] and found.label.tolist() == [1, 2] * 3
+    assert found.matched[:, 0].tolist() == [True, False, False, True, True, False]
+    assert table.confusion.sum() == 0 and not table.known.any() and table.unknown.tolist() == [32 * 64] * 4
+    assert table.score == pytest.approx([0.9] * 4) and table.defective.tolist() == [1, 1, 1, -1]
+
+
+def test_a_decision_needs_neither_masks_nor_their_files() -> None:
+    """Weak supervision: states come from the record, an old record without them leaves the part unknown."""
+    samples = [
+        sample("a", label="good"),
+        sample("b", label="defective", mask="b.png"),
+        sample("c", mask="c.png", present=(2,)),
+        sample("d", mask="d.png", present=()),
+        sample("e", mask="e.png"),
+        sample("f"),
+    ]
+    pictures = NoMasks({s.id: (bright((1, 1, 5, 5) if s.id in "bc" else None), None) for s in samples})
+    dataset = make_dataset(samples)
+    for model in (BrightJudge(), Everything()):
+        table = score_samples(small_runner(model), dataset, samples, pictures, needs=frozenset({"labels"}))
+        assert table.defective.tolist() == [0, 1, 1, 0, -1, 0]
+        assert table.score == pytest.approx([0.25, 0.75, 0.75, 0.25, 0.25, 0.25])
+        assert not table.known.any() and table.confusion.sum() == 0
+
+
+def test_masks_are_opened_for_boxes_only_where_nothing_else_tells_them() -> None:
+    known = sample("a", "boxes", mask="a.png", objects=[Object(1, (8, 4, 20, 14))])
+    pictures = NoMasks({"a": (bright((8, 4, 20, 14)), None), "b": (bright(None), None)})
+    needs = frozenset({"boxes"})
+    table = score_samples(small_runner(BrightBox()), make_dataset([known]), [known], pictures, needs=needs)
+    assert table.detections.truths.tolist() == [[0, 1, 0]]
+    told_by_mask = sample("b", "all", mask="b.png")
+    with pytest.raises(AssertionError, match="mask of b"):
+        score_samples(small_runner(BrightBox()), make_dataset([told_by_mask]), [told_by_mask], pictures, needs=needs)

@@ -68,3 +68,17 @@ def test_no_steps_leaves_everything_alone():
     image, mask, boxes = spot()
     images, masks, moved = Augment([])(image, mask, boxes, torch.Generator())
     assert torch.equal(images, image) and torch.equal(masks, mask) and torch.equal(moved[0], boxes[0])
+
+
+@pytest.mark.parametrize("reflect", [True, False])
+def test_what_lies_beyond_the_edge_of_a_shrunk_image(reflect):
+    """Shrunk to a half, the image fills the middle 8x8; a mirrored defect would stand there without its box."""
+    images = torch.full((1, 1, 16, 16), 0.9)
+    masks = torch.ones(1, 16, 16, dtype=torch.uint8)
+    shrink = Augment([{"scale": {"low": 0.5, "high": 0.5, "p": 1.0}}], reflect)
+    images, masks, boxes = shrink(images, masks, [torch.tensor([[0.0, 0.0, 16.0, 16.0]])], torch.Generator())
+    assert boxes[0].tolist() == [[4.0, 4.0, 12.0, 12.0]]
+    assert (masks[0, 4:12, 4:12] == 1).all() and images[0, 0, 5:11, 5:11].sub(0.9).abs().max() < 1e-6
+    outside = torch.cat([masks[0, :4].flatten(), masks[0, :, :4].flatten(), masks[0, 12:].flatten()])
+    assert (outside == (1 if reflect else 255)).all()
+    assert images[0, 0, 0].sub(0.9 if reflect else 0.5).abs().max() < 1e-6

@@ -66,7 +66,7 @@ def batches(dataset, preset=None, **options):
 
 def test_a_batch_holds_what_is_known_of_each_sample(dataset):
     seen = {}
-    for batch in batches(dataset).epoch(0):
+    for batch in batches(dataset, needs=frozenset({"masks", "boxes"})).epoch(0):
         assert batch.images.shape == (4, 3, 32, 32) and batch.masks.shape == (4, 32, 32)
         for row, name in enumerate(batch.ids):
             seen[name] = (batch, row)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from defectctl.errors import InputError
+from defectctl.metrics.boxes import Detections, box_metrics
 from defectctl.metrics.table import ImageTable, count_image, join
 
 
@@ -99,3 +100,42 @@ def test_a_column_of_the_wrong_shape_is_refused():
         ImageTable(
             ["a"], ["x"], np.zeros((1, 3, 3)), [0], [0], [0], np.ones((1, 2)), np.zeros((1, 256)), np.zeros((1, 256))
         )
+
+
+def with_boxes(ids: list[str], seed: int = 0) -> ImageTable:
+    """A table with two boxes in each image, the score of each telling image and box."""
+    rng = np.random.default_rng(seed)
+    table, n = small_table(ids, seed), len(ids)
+    rows = np.repeat(np.arange(n), 2)
+    scores = [float(f"0.{ord(i[0])}{k}") for i in ids for k in (2, 1)]
+    flags = rng.random((2, 2 * n, 10)) < 0.5
+    labels, truths = rng.integers(1, 3, 2 * n), np.pad(rng.integers(0, 4, (n, 2)), ((0, 0), (1, 0)))
+    table.detections = Detections(rows, labels, scores, *flags, truths)
+    return table
+
+
+def boxes_of(table: ImageTable) -> dict[str, tuple]:
+    found = table.detections
+    return {
+        name: (
+            *(getattr(found, c)[found.row == n].tolist() for c in ("label", "score", "matched", "ignored")),
+            found.truths[n].tolist(),
+        )
+        for n, name in enumerate(table.ids)
+    }
+
+
+def test_boxes_follow_their_images_through_file_choice_and_join(tmp_path: Path):
+    left, right = with_boxes(["c", "a"]), with_boxes(["b"], seed=1)
+    left.save(tmp_path / "t.npz")
+    assert boxes_of(ImageTable.load(tmp_path / "t.npz")) == boxes_of(left)
+    whole = join([left, right])
+    assert boxes_of(whole) == {**boxes_of(left), **boxes_of(right)} and whole.ids == ["a", "b", "c"]
+    assert boxes_of(whole.select([2, 0])) == boxes_of(left)
+    assert boxes_of(whole.select([])) == {}
+    assert box_metrics(join([right, left]).detections, whole.classes) == box_metrics(whole.detections, whole.classes)
+
+
+def test_tables_with_and_without_boxes_are_not_joined():
+    with pytest.raises(InputError, match="boxes"):
+        join([with_boxes(["a"]), small_table(["b"])])

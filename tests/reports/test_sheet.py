@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from defectctl.imaging.palette import UNKNOWN_COLOUR, class_colours
-from defectctl.reports.sheet import TILE, SheetRow, draw_sheet, fitted_size, outline
+from defectctl.reports.sheet import TILE, SheetRow, draw_boxes, draw_sheet, fitted_size, heat_map, outline
 
 COLOURS = class_colours(2)
 
@@ -58,3 +58,35 @@ def test_a_sheet_of_mixed_rows_is_written(tmp_path: Path):
     picture = np.asarray(Image.open(tmp_path / "s.png").convert("RGB"))
     assert picture.shape[1] > 900
     assert np.abs(picture.astype(int) - COLOURS[0]).sum(axis=-1).min() < 12
+
+
+def written(path: Path, rows: list[SheetRow]) -> np.ndarray:
+    draw_sheet(rows, ["inclusion", "scratch"], COLOURS, path)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_the_sheet_has_the_columns_that_the_model_fills(tmp_path: Path):
+    """A defect map makes it wider, a verdict alone narrower than truth and prediction."""
+    image, mask = np.full((60, 60), 80, np.uint8), np.zeros((60, 60), np.uint8)
+    boxes = [(1, (10.0, 10.0, 30.0, 30.0), 0.9)]
+    three = written(tmp_path / "a.png", [SheetRow("a", image, mask, mask)])
+    four = written(tmp_path / "b.png", [SheetRow("a", image, mask, mask, np.full((60, 60), 255, np.uint8))])
+    detector = written(tmp_path / "c.png", [SheetRow("a", image, None, None, None, [(2, boxes[0][1])], boxes)])
+    verdict = written(tmp_path / "d.png", [SheetRow("a", image, None, None, remark="good, score 0.90")])
+    assert four.shape[1] > 1.2 * three.shape[1] and verdict.shape[1] < 0.6 * three.shape[1]
+    assert all(np.abs(detector.astype(int) - c).sum(axis=-1).min() < 12 for c in COLOURS)
+
+
+def test_a_weak_defect_map_looks_weak():
+    low, high = (heat_map(np.full((20, 30), level, np.uint8)) for level in (0, 255))
+    assert low.shape == (320, 480, 3) and low.max() < 10 and high[..., :2].min() > 200
+    assert heat_map(np.full((20, 30), 60, np.uint8)).mean() < 100
+
+
+def test_boxes_are_drawn_where_they_lie_in_the_fitted_picture():
+    picture = np.zeros((240, 480, 3), np.uint8)
+    draw_boxes(picture, [(2, (50.0, 20.0, 100.0, 80.0), None)], (100, 200), COLOURS)
+    rows, columns = np.nonzero((picture == COLOURS[1]).all(axis=-1))
+    assert abs(rows.min() - 48) <= 5 and abs(rows.max() - 192) <= 5
+    assert abs(columns.min() - 120) <= 5 and abs(columns.max() - 240) <= 5
+    assert not picture[70:170, 140:220].any()

@@ -154,13 +154,24 @@ def test_seeds_are_spread_and_fixed():
 
 
 def test_a_line_an_epoch_on_stderr(tmp_path, capsys):
-    from dataclasses import replace
-
     trainer = toy_trainer(tmp_path / "run", toy_preset())
-    trainer.around = replace(trainer.around, quiet=False)
+    trainer.report.quiet = False
     trainer.run()
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("epoch")]
     assert len(lines) == 3 and captured.out == ""
     for word in ("loss", "val/defect_iou", "images/s", "left"):
         assert word in lines[0]
+
+
+def test_a_stage_that_may_not_give_the_model_gives_none(tmp_path):
+    """The first stage validates better than the second, but what it leaves untrained is what is judged."""
+    values = iter([0.9, 0.9, 0.3, 0.4])
+    stages = [{"name": "first", "epochs": 2, "keep_best": False}, {"name": "second", "epochs": 2}]
+    trainer = toy_trainer(
+        tmp_path / "run",
+        toy_preset(stages, patience=1),
+        validate=lambda model, precision, progress: Validation({"val/defect_iou": next(values)}),
+    )
+    memory = trainer.run()
+    assert (memory.position.best, memory.position.best_epoch, len(memory.history)) == (0.4, 4, 4)

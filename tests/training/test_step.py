@@ -201,3 +201,32 @@ def test_fp16_scales_the_loss_and_searches_its_scale_without_giving_up():
         stepper.update(batch, {"ce": 1.0}, torch.optim.SGD(each.parameters(), lr=0.1), 1)
     for a, b in zip(single.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
+class NetWithOwnLoss(ToyNet):
+    """A network that computes a loss with a parameter of its own, as a detector's second stage does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = torch.nn.Linear(2, 1)
+
+    def losses(self, output, targets):
+        pooled = output.mask_logits.mean(dim=(2, 3))
+        return {"second": (self.second(pooled.to(self.second.weight.dtype)) - 1).square().mean()}
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_micro_batches_reach_the_parameters_of_a_models_own_loss(micro):
+    torch.manual_seed(2)
+    net = NetWithOwnLoss().double()
+    net.forward = lambda images, f=net.forward: f(images.double())
+    batch, found = make_toy_batch(4, 1), []
+    for size in (None, micro):
+        criterion = Criterion({}, None, 1, own=net.losses, own_names=("second",))
+        stepper = Stepper(net, criterion, torch.device("cpu"), "float32", size)
+        net.train().zero_grad()
+        stepper.gradient(batch, {"second": 1.0, "ce": 0.5}, 0)
+        found.append([p.grad.clone() for p in net.parameters()])
+    assert all(g.abs().sum() > 0 for g in found[0])
+    for whole, cut in zip(*found, strict=True):
+        torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-9)

@@ -12,7 +12,8 @@ from defectctl.config.schema import Preset
 from defectctl.imaging.geometry import Geometry
 from defectctl.loading.batch import Batch
 from defectctl.models.output import Output
-from defectctl.training.loop import Surroundings, Trainer
+from defectctl.training.loop import Trainer
+from defectctl.training.surroundings import Surroundings
 from defectctl.training.validation import Validation
 
 

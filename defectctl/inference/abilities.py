@@ -1,0 +1,56 @@
+"""What follows from what a model delivers: which files can be written, and how it decides with nothing stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from defectctl.checkpoints.contract import Contract
+from defectctl.messages import say
+from defectctl.models.registry import find_entry
+
+EVEN_CHANCE = 0.5
+"""Probability from which a part is NG where the model decides and no threshold is stored."""
+
+
+def tasks_of(contract: Contract) -> tuple[str, ...]:
+    """What the contract's model delivers, of `models.catalogue.TASKS`.
+
+    Raises:
+        InputError: its preset names no model of the registry.
+    """
+    model = contract.preset.get("model", {})
+    return find_entry(str(model.get("name", ""))).tasks
+
+
+def thresholds_in_force(thresholds: Mapping[str, float], tasks: Iterable[str], box_score: float) -> dict[str, float]:
+    """The thresholds on the image score that decide: the given ones, else what the kind of model implies.
+
+    A model with a decision calls a part NG from a probability of one half; one that only detects, from a box of
+    `box_score`; one that segments, where any defect survives (no threshold: `{}`).
+    """
+    kinds = set(tasks)
+    if thresholds or kinds == {"segmentation"}:
+        return dict(thresholds)
+    if "decision" in kinds:
+        return {"ng": EVEN_CHANCE}
+    return {} if "segmentation" in kinds else {"ng": box_score}
+
+
+def kinds_that_can_be_written(kinds: Sequence[str], tasks: Iterable[str], name: str) -> tuple[str, ...]:
+    """Those of the asked `options.KINDS` that the model can fill; says once what is left out and where to look.
+
+    Args:
+        name: of the model, for the message.
+    """
+    delivered = set(tasks)
+    possible = {"masks", "defect-maps", "overlays"} if "segmentation" in delivered else {"overlays"} & set(kinds)
+    if "detection" not in delivered and "segmentation" not in delivered:
+        possible = set()
+    left_out = [kind for kind in kinds if kind not in possible]
+    if left_out and "detection" in delivered:
+        hint = "" if "overlays" in kinds else ", and --write overlays draws them"
+        missing = " and ".join(left_out)
+        say(f"model '{name}' finds boxes, not masks: no {missing}; its boxes stand in predictions.jsonl{hint}")
+    elif left_out:
+        say(f"model '{name}' decides about whole parts: no {' and '.join(left_out)}; the verdicts stand in the journal")
+    return tuple(kind for kind in kinds if kind in possible)

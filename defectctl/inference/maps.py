@@ -1,0 +1,90 @@
+"""One picture's result in its own pixels, and the way there from mask logits: resize, crop, decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from defectctl.imaging.geometry import Geometry
+from defectctl.inference.detections import FoundBoxes
+
+UPSAMPLE_VALUES = 1 << 26
+"""Logits held at full size at once (256 MB in float32); larger groups are brought back in parts."""
+
+
+@dataclass(slots=True)
+class Maps:
+    """One picture's result; maps lie on the device, at the picture's own size.
+
+    Attributes:
+        class_map: `(H, W)` uint8, class index, 0 background; all 0 where the model delivers no mask.
+        defect: `(H, W)` uint8, round(255 * (1 - P(background))); all 0 where the model delivers no mask.
+        has_mask: whether the model delivers a mask.
+        probability: that the part is defective, 0..1, by the model's decision; None where it has none.
+        boxes: the boxes found; None where the model detects none.
+    """
+
+    class_map: Tensor
+    defect: Tensor
+    has_mask: bool = True
+    probability: float | None = None
+    boxes: FoundBoxes | None = None
+
+
+def empty_maps(height: int, width: int, device: torch.device) -> Maps:
+    """The maps of a model that delivers no mask."""
+    nothing = torch.zeros((height, width), dtype=torch.uint8, device=device)
+    return Maps(nothing, nothing, has_mask=False)
+
+
+def maps_from_logits(logits: Tensor, geometries: list[Geometry], activation: str = "softmax") -> list[Maps]:
+    """Bring logits `(N, 1 + classes, h, w)` back to each image's own pixels and decide there.
+
+    The order is fixed for every command: bilinear to the network's input size, crop the padding, bilinear to the
+    image's own size (both `align_corners=False`), then activation and arg-max. Images of one geometry go together.
+    """
+    found: dict[int, Maps] = {}
+    for geometry in dict.fromkeys(geometries):
+        members = [i for i, other in enumerate(geometries) if other == geometry]
+        values = logits.shape[1] * max(geometry.width * geometry.height, geometry.net_width * geometry.net_height)
+        step = max(1, UPSAMPLE_VALUES // values)
+        for start in range(0, len(members), step):
+            part = members[start : start + step]
+            chosen = logits if len(part) == len(geometries) else logits[part]
+            full = _to_image(chosen, geometry)
+            classes, defects = full.argmax(dim=1).to(torch.uint8), defect_byte(background(full, activation))
+            found.update({i: Maps(classes[n], defects[n]) for n, i in enumerate(part)})
+    return [found[i] for i in range(len(geometries))]
+
+
+def probabilities(logits: Tensor, activation: str) -> Tensor:
+    """Logits `(N, 1 + classes, h, w)` to probabilities of the same shape: softmax over dimension 1, or sigmoid."""
+    return logits.sigmoid() if activation == "sigmoid" else logits.softmax(dim=1)
+
+
+def background(logits: Tensor, activation: str) -> Tensor:
+    """P(background) `(N, h, w)` alone: what `probabilities` has in its first plane, without the others."""
+    if activation == "sigmoid":
+        return logits[:, 0].sigmoid()
+    return torch.exp(logits[:, 0] - torch.logsumexp(logits, dim=1))
+
+
+def defect_byte(background_probability: Tensor) -> Tensor:
+    """round(255 * (1 - P(background))), uint8."""
+    return ((1 - background_probability) * 255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear to another size, `align_corners=False`; as it is where it has that size already."""
+    if logits.shape[-2:] == (height, width):
+        return logits
+    return functional.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _to_image(logits: Tensor, geometry: Geometry) -> Tensor:
+    logits = resize_logits(logits, geometry.net_height, geometry.net_width)
+    rows, columns = geometry.inside
+    return resize_logits(logits[:, :, rows, columns], geometry.height, geometry.width)

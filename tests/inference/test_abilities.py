@@ -1,0 +1,47 @@
+"""What follows from a model's tasks: its verdict with no threshold stored, and the files it can fill."""
+
+from __future__ import annotations
+
+import pytest
+
+from defectctl.checkpoints.contract import Contract
+from defectctl.errors import InputError
+from defectctl.inference.abilities import kinds_that_can_be_written, tasks_of, thresholds_in_force
+
+ALL = ("masks", "overlays", "defect-maps")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        (("segmentation",), {}),
+        (("detection",), {"ng": 0.3}),
+        (("decision",), {"ng": 0.5}),
+        (("segmentation", "decision"), {"ng": 0.5}),
+        (("segmentation", "detection"), {}),
+    ],
+)
+def test_without_a_threshold_the_kind_of_model_decides(tasks, expected) -> None:
+    assert thresholds_in_force({}, tasks, 0.3) == expected
+    assert thresholds_in_force({"ng": 0.9}, tasks, 0.3) == {"ng": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "kept", "word"),
+    [
+        (("segmentation",), ALL, ""),
+        (("segmentation", "detection"), ALL, ""),
+        (("detection",), ("overlays",), "no masks and defect-maps"),
+        (("decision",), (), "whole parts"),
+    ],
+)
+def test_what_cannot_be_written_is_left_out_and_said(tasks, kept, word, capsys) -> None:
+    assert kinds_that_can_be_written(ALL, tasks, "net") == kept
+    said = capsys.readouterr().err
+    assert word in said and len(said.splitlines()) == (1 if word else 0)
+
+
+def test_the_contract_names_the_model() -> None:
+    assert tasks_of(Contract({"model": {"name": "yolov5s"}}, [], [])) == ("detection",)
+    with pytest.raises(InputError, match="no model is called"):
+        tasks_of(Contract({}, [], []))

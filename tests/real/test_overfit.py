@@ -1,0 +1,110 @@
+"""Every preset's network learns eight real images by heart on the CPU; `-s` prints the figures.
+
+The bound is 0.95 of mIoU, mAP@0.5 or image AP, or 0.98 of what the truth itself keeps at the network's output stride.
+Takes most of an hour: `python -m pytest tests/real/test_overfit.py -m slow -s`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from overfit import IMAGES, Overfit, kept_by_stride, overfit, prepared
+
+from defectctl.imaging.masks import decode_index
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the real data sets are not at ../shared/data"),
+]
+
+PIXELS = {
+    "sme-deeplab": (4, Overfit()),
+    "unet-cbam": (1, Overfit()),
+    "multitask": (4, Overfit(updates=250)),
+    "unet-mobilenetv2": (1, Overfit()),
+    "unet-resnet152": (1, Overfit(lr=3e-4)),
+    "unet-inceptionv4": (1, Overfit(size=(160, 160))),
+    "unet-vgg16": (1, Overfit(lr=3e-4)),
+    "unet": (1, Overfit()),
+    "res-unet": (1, Overfit()),
+    "segnet": (1, Overfit()),
+    "fcn-8s": (8, Overfit(lr=2e-4)),
+    "deeplabv3plus": (4, Overfit()),
+    "pspnet": (8, Overfit()),
+    "hrnet": (4, Overfit()),
+    "unetplusplus": (1, Overfit()),
+    "upernet-convnext": (4, Overfit(lr=3e-4)),
+    "segformer": (4, Overfit(lr=5e-4, updates=300)),
+}
+"""Preset -> stride of its mask logits, and how it is taught."""
+
+BOXES = {
+    "multitask": Overfit(updates=250),
+    "yolov5s": Overfit(updates=250),
+    "faster-rcnn": Overfit(updates=200, lr=3e-4),
+}
+DECISIONS = {
+    "weak-lnet-dnet": Overfit(size=(352, 128), losses={"image_bce": 1, "weak_good": 8, "weak_defective": 1}),
+    "resnet18": Overfit(size=(352, 128), updates=60),
+    "segdecnet": Overfit(size=(352, 128), losses={"ce": 1, "image_bce": 0.1}),
+}
+
+
+@pytest.fixture(scope="module")
+def steel(tmp_path_factory):
+    """Eight training images of NEU_Seg that show every class, and their dataset."""
+    dataset = prepared(DATA / "NEU_Seg", tmp_path_factory.mktemp("steel") / "data")
+    chosen, seen = [], {1: 0, 2: 0, 3: 0}
+    for sample in dataset.samples:
+        mask = decode_index((dataset.root / sample.mask).read_bytes(), sample.mask)
+        labels = set(np.unique(mask).tolist()) - {0, 255}
+        if all(seen[label] < 3 for label in labels):
+            chosen.append(sample)
+            for label in labels:
+                seen[label] += 1
+        if len(chosen) == IMAGES:
+            break
+    return dataset, chosen
+
+
+@pytest.fixture(scope="module")
+def commutators(tmp_path_factory):
+    """Four defective and four good parts of KolektorSDD, and their dataset."""
+    dataset = prepared(DATA / "KolektorSDD", tmp_path_factory.mktemp("commutators") / "data")
+    bad = [s for s in dataset.samples if s.mask is not None][: IMAGES // 2]
+    good = [s for s in dataset.samples if s.mask is None][: IMAGES // 2]
+    return dataset, bad + good
+
+
+def told(name: str, key: str, value: float, bound: float, start: float) -> None:
+    print(f"\noverfit {name}: {key} {value:.3f} (bound {bound:.3f}) in {time.process_time() - start:.0f} CPU s")
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_pixels(name, steel):
+    start, (stride, how) = time.process_time(), PIXELS[name]
+    metrics = overfit(name, *steel, how)
+    bound = min(0.95, 0.98 * kept_by_stride(*steel, how.size, stride))
+    told(name, "mIoU", metrics["val/miou"], bound, start)
+    assert metrics["val/miou"] >= bound
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes(name, steel):
+    start = time.process_time()
+    metrics = overfit(name, *steel, BOXES[name])
+    told(name, "mAP@0.5", metrics["val/map50"], 0.95, start)
+    assert metrics["val/map50"] >= 0.95
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_decisions(name, commutators):
+    start = time.process_time()
+    metrics = overfit(name, *commutators, DECISIONS[name])
+    told(name, "image AP", metrics["val/image_ap"], 0.95, start)
+    assert metrics["val/image_ap"] >= 0.95

@@ -47,7 +47,7 @@ _SMP_ENCODER = Text(
 )
 _SWITCH = (False, True)
 _YOLO_OPTIONS: dict[str, Option] = {
-    "anchors": DataNumbers(18, optional=False),
+    "anchors": DataNumbers(18, optional=False, zero=False),
     "width": Number(0.125, 1.5),
     "depth": Number(0.1, 1.5),
 }
@@ -86,7 +86,7 @@ _METHODS = (
         name="unet-cbam",
         target="defectctl.models.unet_cbam:UNetCbam",
         tasks=("segmentation",),
-        paper="U-Net with CBAM for steel surface defects",
+        paper="U-Net + CBAM on SD-saliency-900",
         preset="unet-cbam",
         options={"cbam": ("none", "encoder", "decoder", "both"), "width": (4, 8, 16, 32, 64)},
         default_options={"cbam": "both", "width": 64},
@@ -99,7 +99,7 @@ _METHODS = (
         preset="multitask",
         options={
             **_YOLO_OPTIONS,
-            "context": ("ddwaspp", "denseaspp", "aspp", "none"),
+            "context": ("ddwaspp", "dwaspp", "denseaspp", "aspp", "none"),
             "decoder": ("resdwab", "v3plus", "ushape", "none"),
             "blocks": (0, 1, 2, 3, 4, 5),
             "deep_supervision": _SWITCH,
@@ -117,7 +117,7 @@ _METHODS = (
         name="unet-encoder",
         target="defectctl.models.unet_encoder:UNetEncoder",
         tasks=("segmentation",),
-        paper="U-Net encoders for corrosion segmentation",
+        paper="U-Net backbones on corrosion",
         preset="unet-mobilenetv2",
         options={"encoder": _SMP_ENCODER},
         default_options={"encoder": "mobilenet_v2"},
@@ -126,7 +126,7 @@ _METHODS = (
         name="weak-lnet-dnet",
         target="defectctl.models.weak_lnet_dnet:WeakLNetDNet",
         tasks=("segmentation", "decision"),
-        paper="Weakly supervised LNet and DNet, IEEE Access, 2020",
+        paper="LNet/DNet, weakly supervised, IEEE Access, 2020",
         preset="weak-lnet-dnet",
         options={"decision_kernel": (3, 5), "decision_hidden": _SWITCH, "width": Number(0.125, 1)},
         default_options={"decision_kernel": 3, "decision_hidden": False, "width": 1.0},

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from defectctl.errors import InputError
-from defectctl.models.backbones.vgg import STAGES, scaled, vgg_features
+from defectctl.models.backbones.vgg import STAGES, vgg_features
 from defectctl.models.blocks.dropout import QuickDropout
 from defectctl.models.blocks.he import initialise_he
+from defectctl.models.blocks.pooling import halving_pool
+from defectctl.models.blocks.width import scaled
 from defectctl.models.output import Output
 
 FULLY_CONNECTED = 4096
@@ -24,7 +26,7 @@ class FcnTrunk(nn.Module):
 
     def __init__(self, channels: int, width: float) -> None:
         super().__init__()
-        self.features = vgg_features(channels, width, pool=nn.MaxPool2d(2, ceil_mode=True))
+        self.features = vgg_features(channels, width, pool=halving_pool())
         deep, hidden = scaled(STAGES[-1][-1], width), scaled(FULLY_CONNECTED, width)
         self.widths = (scaled(STAGES[2][-1], width), scaled(STAGES[3][-1], width), hidden)
         self.classifier = nn.Sequential(

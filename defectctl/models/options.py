@@ -56,14 +56,16 @@ class DataNumbers:
     Attributes:
         count: how many numbers.
         optional: whether `none` switches it off.
+        zero: whether 0 may be among them.
     """
 
     count: int
     optional: bool = True
+    zero: bool = True
 
     def __str__(self) -> str:
         words = "auto, none" if self.optional else "auto"
-        return f"{words} or {self.count} positive numbers"
+        return f"{words} or {self.count} numbers {'of 0 or more' if self.zero else 'above 0'}"
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with the value, or None."""
@@ -71,6 +73,7 @@ class DataNumbers:
             return None
         whole = isinstance(value, list | tuple) and len(value) == self.count
         fits = whole and all(isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in value)
+        fits = fits and (self.zero or min(value) > 0)
         return None if fits else f"{value!r} is not {self}"
 
 

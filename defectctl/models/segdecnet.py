@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from defectctl.models.blocks.feature_norm import FeatureNorm
+from defectctl.models.blocks.pooling import halving_pool
+from defectctl.models.blocks.width import scaled
 from defectctl.models.output import Output
 
 
@@ -16,11 +18,6 @@ def _block(in_channels: int, out_channels: int, kernel: int = 5) -> nn.Sequentia
         FeatureNorm(out_channels),
         nn.ReLU(inplace=True),
     )
-
-
-def _pool() -> nn.MaxPool2d:
-    """Halve a map; an odd last row or column is a maximum of its own, so sides become `ceil(side / 2)`."""
-    return nn.MaxPool2d(2, ceil_mode=True)
 
 
 class SegmentationNet(nn.Module):
@@ -35,16 +32,16 @@ class SegmentationNet(nn.Module):
         self.volume = nn.Sequential(
             _block(channels, w32),
             _block(w32, w32),
-            _pool(),
+            halving_pool(),
             _block(w32, w64),
             _block(w64, w64),
             _block(w64, w64),
-            _pool(),
+            halving_pool(),
             _block(w64, w64),
             _block(w64, w64),
             _block(w64, w64),
             _block(w64, w64),
-            _pool(),
+            halving_pool(),
             _block(w64, w1024, 15),
         )
         self.mask = nn.Sequential(nn.Conv2d(w1024, classes, 1, bias=False), FeatureNorm(classes))
@@ -65,7 +62,12 @@ class DecisionNet(nn.Module):
     def __init__(self, classes: int, in_channels: int, w8: int, w16: int, w32: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            _pool(), _block(in_channels + classes, w8), _pool(), _block(w8, w16), _pool(), _block(w16, w32)
+            halving_pool(),
+            _block(in_channels + classes, w8),
+            halving_pool(),
+            _block(w8, w16),
+            halving_pool(),
+            _block(w16, w32),
         )
         self.verdict = nn.Linear(2 * (w32 + classes), 1)
 
@@ -93,7 +95,7 @@ class SegDecNet(nn.Module):
 
     def __init__(self, classes: int, channels: int = 1, stop_gradient: bool = True, width: float = 1.0) -> None:
         super().__init__()
-        w8, w16, w32, w64, w1024 = (max(1, round(width * size)) for size in (8, 16, 32, 64, 1024))
+        w8, w16, w32, w64, w1024 = (scaled(size, width) for size in (8, 16, 32, 64, 1024))
         self.stop_gradient = stop_gradient
         self.segmentation = SegmentationNet(classes, channels, w32, w64, w1024)
         self.decision = DecisionNet(classes, w1024, w8, w16, w32)

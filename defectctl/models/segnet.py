@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from defectctl.errors import InputError
-from defectctl.models.backbones.vgg import STAGES, scaled, vgg_features
+from defectctl.models.backbones.vgg import STAGES, vgg_features
 from defectctl.models.blocks.edge_padding import crop_to_stride, pad_to_multiple
 from defectctl.models.blocks.he import initialise_he
+from defectctl.models.blocks.width import scaled
 from defectctl.models.output import Output
 
 STRIDE = 2 ** len(STAGES)

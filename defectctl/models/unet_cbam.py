@@ -28,7 +28,7 @@ def _two_convolutions(in_channels: int, out_channels: int) -> list[nn.Module]:
     return layers
 
 
-class Contraction(nn.Module):
+class ContractingPath(nn.Module):
     """Images `(N, C, H, W)` to the maps of the five levels, `(N, w * 2^i, H / 2^i, W / 2^i)`, largest first."""
 
     def __init__(self, channels: int, widths: list[int], attention: bool) -> None:
@@ -48,7 +48,7 @@ class Contraction(nn.Module):
         return maps
 
 
-class Expansion(nn.Module):
+class ExpansivePath(nn.Module):
     """The maps of the contraction, largest first, to logits `(N, outputs, H, W)`.
 
     Each step doubles the map by a transposed 2x2 convolution, which halves the channels, and joins it to the
@@ -75,7 +75,7 @@ class Expansion(nn.Module):
 class UNetCbam(nn.Module):
     """`forward`: images `(N, C, H, W)` to `Output` with logits `(N, 1 + classes, H, W)`.
 
-    "U-Net with CBAM for steel surface defects"; where the paper is silent: batch norm after each convolution, "same"
+    U-Net + CBAM on SD-saliency-900; where that paper is silent: batch norm after each convolution, "same"
     padding, CBAM after the convolutions of every level of the encoder (its output is the skip connection) and on the
     joined maps of the decoder, reduction 16. Images are padded at the right and lower edge with copies of the edge to
     sides that are multiples of 16, and the logits are cropped again.
@@ -91,8 +91,8 @@ class UNetCbam(nn.Module):
     def __init__(self, classes: int, channels: int = 3, cbam: str = "both", width: int = 64) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(LEVELS)]
-        self.encoder = Contraction(channels, widths, cbam in ("encoder", "both"))
-        self.segmentation = Expansion(widths, 1 + classes, cbam in ("decoder", "both"))
+        self.encoder = ContractingPath(channels, widths, cbam in ("encoder", "both"))
+        self.segmentation = ExpansivePath(widths, 1 + classes, cbam in ("decoder", "both"))
 
     @property
     def parts(self) -> dict[str, nn.Module]:

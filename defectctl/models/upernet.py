@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import segmentation_models_pytorch as smp
 
-from defectctl.models.blocks.aspp import forgive_single_image
+from defectctl.models.blocks.conv import forgive_single_image
 from defectctl.models.library import LibraryNetwork
 
 

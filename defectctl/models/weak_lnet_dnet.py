@@ -1,4 +1,4 @@
-"""LNet and DNet: a heat map of the defects and a verdict on the part, learned from "good" and "defective" alone."""
+"""LNet/DNet: a heat map of the defects and a verdict on the part, learned from "good" and "defective" alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from torch import Tensor, nn
 
 from defectctl.errors import InputError
 from defectctl.models.blocks.mirror import MirrorConvNorm
+from defectctl.models.blocks.pooling import halving_pool
 from defectctl.models.blocks.rsam import ResidualSpatialAttention
+from defectctl.models.blocks.width import scaled
 from defectctl.models.output import Output, two_class
-
-
-def _pool() -> nn.MaxPool2d:
-    """Halve a map; an odd last row or column is a maximum of its own, so sides become `ceil(side / 2)`."""
-    return nn.MaxPool2d(2, ceil_mode=True)
 
 
 class DecisionNet(nn.Module):
@@ -29,11 +26,11 @@ class DecisionNet(nn.Module):
         first, second, third, last = widths
         self.features = nn.Sequential(
             MirrorConvNorm(in_channels, first, kernel, pooled=True),
-            _pool(),
+            halving_pool(),
             MirrorConvNorm(first, second, kernel, pooled=True),
-            _pool(),
+            halving_pool(),
             MirrorConvNorm(second, third, kernel, pooled=True),
-            _pool(),
+            halving_pool(),
             MirrorConvNorm(third, last, kernel, pooled=True),
         )
         size = last + 1
@@ -54,7 +51,7 @@ class WeakLNetDNet(nn.Module):
     map at stride 8) finds too little to mirror and the edge is repeated. In the last stage of the training the
     verdict's gradient reaches LNet through M, as everything trains there; in the second stage only `decision` trains.
 
-    "Weakly supervised LNet and DNet" (IEEE Access, 2020), tables 1 and 2. Readings where the paper is silent or
+    LNet/DNet, weakly supervised (IEEE Access, 2020), tables 1 and 2. Readings where the paper is silent or
     contradicts itself: seven shared convolutions as in table 1 (the text counts six), no batch norm on the heat map,
     the first three convolutions of DNet followed by a halving, mirrored edges in DNet too.
 
@@ -83,17 +80,17 @@ class WeakLNetDNet(nn.Module):
                 f"'weak-lnet-dnet' learns from good and defective images alone and knows one class, not {classes}; "
                 "prepare the dataset with its classes merged into one"
             )
-        w32, w64, w128, w256, w512 = (max(1, round(width * size)) for size in (32, 64, 128, 256, 512))
+        w32, w64, w128, w256, w512 = (scaled(size, width) for size in (32, 64, 128, 256, 512))
         self.shared = nn.Sequential(
             MirrorConvNorm(channels, w32),
             MirrorConvNorm(w32, w32),
-            _pool(),
+            halving_pool(),
             MirrorConvNorm(w32, w64),
             MirrorConvNorm(w64, w64),
-            _pool(),
+            halving_pool(),
             MirrorConvNorm(w64, w128),
             MirrorConvNorm(w128, w128),
-            _pool(),
+            halving_pool(),
             MirrorConvNorm(w128, w128),
         )
         self.localisation = nn.Sequential(

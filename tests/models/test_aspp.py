@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from defectctl.models.blocks.aspp import ASPP, forgive_single_image
-from defectctl.models.blocks.conv import PooledBatchNorm
+from defectctl.models.blocks.aspp import ASPP
+from defectctl.models.blocks.conv import PooledBatchNorm, forgive_single_image
 
 
 def test_published_size():

@@ -1,6 +1,8 @@
-"""DDWASPP, DenseASPP and the ASPP beside them: sizes, dense connections, fields of view."""
+"""DDWASPP, DenseASPP and the ASPP and DWASPP beside them: sizes, dense connections, fields of view."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 import torch
@@ -10,15 +12,20 @@ from defectctl.models.blocks.ddwaspp import DDWASPP
 from defectctl.models.blocks.denseaspp import DenseASPP
 from defectctl.models.blocks.parallel_aspp import ParallelASPP
 
+DWASPP = partial(ParallelASPP, separable=True)
+
 
 @pytest.mark.parametrize(
-    ("kind", "millions"), [(DDWASPP, 0.212), (DenseASPP, 0.650), (ParallelASPP, 1.182)], ids=lambda v: str(v)
+    ("kind", "millions", "operations"),
+    [(DDWASPP, 0.212, 0.221), (DenseASPP, 0.650, 0.668), (ParallelASPP, 1.182, 1.213), (DWASPP, 0.400, 0.413)],
+    ids=["ddwaspp", "denseaspp", "aspp", "dwaspp"],
 )
-def test_sizes_at_128_channels(kind, millions):
+def test_sizes_and_operations_at_128_channels(kind, millions, operations, giga_macs):
     block = kind(128).eval()
     count = sum(parameter.numel() for parameter in block.parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.0005)
     assert block(torch.rand(1, 128, 9, 12)).shape == (1, 256, 9, 12)
+    assert giga_macs(lambda: kind(128), 1, 128, 32, 32) == pytest.approx(operations, abs=0.0006)
 
 
 @pytest.mark.parametrize("kind", [DDWASPP, DenseASPP])
@@ -53,5 +60,5 @@ def test_field_of_view(kind):
 
 
 def test_a_batch_of_one_trains():
-    for kind in (DDWASPP, DenseASPP, ParallelASPP):
+    for kind in (DDWASPP, DenseASPP, ParallelASPP, DWASPP):
         assert kind(8, 8).train()(torch.rand(1, 8, 4, 4)).isfinite().all()

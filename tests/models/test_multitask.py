@@ -27,6 +27,11 @@ def test_yolov5s_has_the_official_number_of_parameters(classes, expected):
         assert count(YoloV5(classes)) == expected
 
 
+@pytest.mark.parametrize(("classes", "expected"), [(80, 16.6), (6, 16.0)])
+def test_yolov5s_has_the_official_operations(classes, expected, giga_macs):
+    assert 2 * giga_macs(lambda: YoloV5(classes), 1, 3, 640, 640) == pytest.approx(expected, abs=0.05)
+
+
 def test_official_widths_and_depths():
     """YOLOv5's table of sizes: n, s, m, l, x."""
     assert scaled_widths(0.5) == (32, 64, 128, 256, 512) and scaled_depths(0.33) == (1, 2, 3, 1)
@@ -83,7 +88,7 @@ def test_padding_is_the_edge_repeated():
     assert all(torch.equal(a, b) for a, b in zip(odd.detections, even.detections, strict=True))
 
 
-@pytest.mark.parametrize("context", ["ddwaspp", "denseaspp", "aspp", "none"])
+@pytest.mark.parametrize("context", ["ddwaspp", "dwaspp", "denseaspp", "aspp", "none"])
 @pytest.mark.parametrize(("decoder", "stride"), [("resdwab", 4), ("v3plus", 4), ("ushape", 4), ("none", 8)])
 def test_alternatives_of_the_decoder(context, decoder, stride):
     model = tiny(context=context, decoder=decoder, blocks=1)

@@ -22,6 +22,8 @@ from defectctl.models.options import DataNumbers, Number, Text, option_problem
         (DataNumbers(2), "auto", [1, -1]),
         (DataNumbers(2), "none", "nothing"),
         (DataNumbers(2, optional=False), "auto", "none"),
+        (DataNumbers(2), [0, 1], [1, "x"]),
+        (DataNumbers(2, zero=False), [1, 2], [0, 1]),
     ],
 )
 def test_values(option, good, bad):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from defectctl.config.presets import load_preset
 from defectctl.models.segdecnet import SegDecNet
 
 
@@ -70,3 +71,16 @@ def test_shortcut_of_mean_and_peak_of_the_logit():
         output = model(torch.rand(2, 1, 64, 64))
     logit = output.mask_logits[:, 1].flatten(1)
     torch.testing.assert_close(output.image_logit, logit.mean(1) + 10 * logit.max(1).values)
+
+
+def test_preset_of_the_2021_training_and_its_form_without_masks():
+    """Over 50 epochs the weight moves from the masks to the verdict (delta 0.01); image labels alone: rate 0.01."""
+    preset = load_preset("segdecnet")
+    (stage,) = preset.train.stages
+    assert (preset.train.batch_size, stage.epochs, stage.sampler) == (1, 50, "alternate")
+    assert stage.losses == {"ce": {"linear": [1.0, 0.0]}, "image_bce": {"linear": [0.0, 0.01]}}
+    optimiser = stage.optimiser
+    assert (optimiser.name, optimiser.lr, optimiser.momentum, optimiser.weight_decay) == ("sgd", 1.0, 0.0, 0.0)
+    without = ["model.stop_gradient=false", "train.stages.0.losses={image_bce: 1}", "train.stages.0.optimiser.lr=0.01"]
+    weak = load_preset("segdecnet", without)
+    assert weak.train.stages[0].losses == {"image_bce": 1.0} and not weak.model.options["stop_gradient"]

@@ -207,6 +207,12 @@ def test_preset_switches_of_the_two_unwritten_claims():
     )
     assert preset.train.dynamic_threshold.reference == "auto"
     assert preset.model.options["branch_shares"] == "auto"
+    plain = load_preset("sme-deeplab")
+    assert plain.train.dynamic_threshold is None and "branch_shares" not in plain.model.options
+
+
+def test_preset_selects_by_the_papers_metric():
+    assert load_preset("sme-deeplab").train.select == "val/miou"
 
 
 def test_attention_that_cannot_divide_the_channels_is_refused():

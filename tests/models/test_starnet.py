@@ -16,6 +16,8 @@ PUBLISHED = {  # parameters of the 1000-class classifier, features only (M, roun
     "starnet_s3": (5_750_792, 5.493),
     "starnet_s4": (7_482_728, 7.225),
 }
+SMALL = {"starnet_s050": 0.54, "starnet_s100": 1.04, "starnet_s150": 1.56}
+"""The same of the small variants, in millions with the classifier."""
 
 
 def shake(model: torch.nn.Module) -> None:
@@ -76,6 +78,14 @@ def test_published_parameter_counts(variant):
     total, features = PUBLISHED[variant]
     assert count + tail == total
     assert count / 1e6 == pytest.approx(features, abs=0.0006)
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_published_sizes_of_the_small_variants(variant):
+    ours = StarNet(variant)
+    tail = 2 * ours.widths[-1] + 1000 * ours.widths[-1] + 1000
+    count = sum(parameter.numel() for parameter in ours.parameters()) + tail
+    assert count / 1e6 == pytest.approx(SMALL[variant], abs=0.005)
 
 
 def test_strides_and_widths():

@@ -6,6 +6,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
+from defectctl.config.presets import load_preset
 from defectctl.models.unet_encoder import UNetEncoder
 
 SECOND_PLANE = 16 * 3 * 3 + 1
@@ -23,10 +24,20 @@ def test_published_sizes_with_one_plane(encoder, millions):
     assert count / 1e6 == pytest.approx(millions, abs=0.0005)
 
 
-def test_res_unet_has_its_size():
+@pytest.mark.parametrize(("encoder", "millions"), [("resnet34", 24.44), ("resnet50", 32.52)])
+def test_res_unet_has_its_size(encoder, millions):
     with torch.device("meta"):
-        model = UNetEncoder(3, encoder="resnet34")
-    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(24.44, abs=0.005)
+        model = UNetEncoder(3, encoder=encoder)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+@pytest.mark.parametrize("encoder", ["resnet152", "vgg16", "inceptionv4", "mobilenet_v2"])
+def test_corrosion_presets_follow_the_paper(encoder):
+    preset = load_preset(f"unet-{encoder.replace('_', '')}")
+    (stage,) = preset.train.stages
+    assert (preset.model.options, preset.input.size, stage.epochs) == ({"encoder": encoder}, (224, 224), 150)
+    assert (stage.losses, preset.train.select) == ({"dice": 1.0}, "val/image_f1")
+    assert preset.train.patience is None, "every run of the paper has its 150 epochs"
 
 
 def test_equals_the_library_at_multiples_of_32():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from defectctl.config.presets import load_preset
 from defectctl.errors import InputError
 from defectctl.inference.runner import fold_batch_norm
 from defectctl.models.weak_lnet_dnet import WeakLNetDNet
@@ -38,6 +39,10 @@ def test_published_counts():
         assert count(WeakLNetDNet(1, 1)) == 8_598_627
         assert count(WeakLNetDNet(1, 1, decision_kernel=5)) == 9_450_595
         assert count(WeakLNetDNet(1, 1, decision_hidden=True)) == 8_598_627 + 257 * 257 + 257
+
+
+def test_published_operations(giga_macs):
+    assert giga_macs(lambda: WeakLNetDNet(1, 1), 1, 1, 1408, 512) == pytest.approx(116.4, abs=0.05)
 
 
 def test_a_cell_of_the_heat_map_sees_228_pixels():
@@ -123,3 +128,22 @@ def test_batch_norm_folds_away_where_most_time_goes():
 def test_more_than_one_class_is_refused():
     with pytest.raises(InputError, match="knows one class, not 3"):
         WeakLNetDNet(3, 1, width=0.125)
+
+
+def test_preset_keeps_the_papers_schedule_for_pairs():
+    """An iteration is one image of each kind, whose losses add up; a mean over the pair is half of their sum."""
+    train = load_preset("weak-lnet-dnet").train
+    assert (train.batch_size, {stage.sampler for stage in train.stages}) == (2, {"pairs"})
+    assert [stage.updates for stage in train.stages] == [750, 600, 600, 300]
+    assert [(stage.optimiser.name, stage.optimiser.lr) for stage in train.stages] == [
+        ("sgd", 0.1),
+        ("sgd", 0.01),
+        ("sgd", 0.001),
+        ("sgd", 0.001),
+    ]
+    assert all(stage.optimiser.momentum == stage.optimiser.weight_decay == 0 for stage in train.stages)
+    assert [stage.train for stage in train.stages] == [["shared", "localisation"], ["decision"], ["decision"], None]
+    first, *verdict, last = (stage.losses for stage in train.stages)
+    assert first["weak_good"] == {"cosine": {"high": 8.0, "low": 4.0, "updates": 750, "hold": 30}}
+    assert verdict == [{"image_bce": 2.0}] * 2
+    assert last == {"image_bce": 2.0, "weak_good": 8.0, "weak_defective": 1.0}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from defectctl.models.blocks.width import scaled
+
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of the 3x3 convolutions of each stage; a pooling that halves the map ends it (configuration D)."""
-
-
-def scaled(channels: int, width: float) -> int:
-    """The share `width` of the published channels, at least 1."""
-    return max(1, round(width * channels))
 
 
 def vgg_features(

@@ -34,12 +34,3 @@ class ASPP(nn.Module):
         pooled = pooled.expand(-1, -1, *features.shape[2:])
         branches = [self.point(features), *(branch(features) for branch in self.dilated), pooled]
         return self.project(torch.cat(branches, dim=1))
-
-
-def forgive_single_image(aspp_pooling: nn.Sequential) -> None:
-    """Exchange the batch norm of another library's pooling branch for `PooledBatchNorm`; names and values stay."""
-    for name, child in aspp_pooling.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            norm = PooledBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
-            norm.load_state_dict(child.state_dict())
-            setattr(aspp_pooling, name, norm)

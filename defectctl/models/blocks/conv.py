@@ -49,6 +49,15 @@ class PooledBatchNorm(nn.BatchNorm2d):
         return super().forward(features)
 
 
+def forgive_single_image(pooling: nn.Sequential) -> None:
+    """Exchange the batch norm of another library's pooling branch for `PooledBatchNorm`; names and values stay."""
+    for name, child in pooling.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            norm = PooledBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+            norm.load_state_dict(child.state_dict())
+            setattr(pooling, name, norm)
+
+
 def initialise_normal(module: nn.Module, deviation: float = 0.02) -> None:
     """Draw every convolution's weights from N(0, deviation²) and batch norm's from N(1, deviation²), its bias 0."""
     for part in module.modules():

@@ -19,7 +19,7 @@ CONTEXT_WIDTH, SHALLOW_WIDTH, GROWTH, U_WIDTH = 256, 48, 64, 128
 class SegmentationDecoder(nn.Module):
     """`forward`: P2 `(N, w[1], h, w)` and F3 `(N, w[2], h / 2, w / 2)` to mask logits `(N, outputs, h, w)`.
 
-    Context: `ddwaspp` (the paper's), `denseaspp` and `aspp` gather F3 into 256 channels, `none` leaves it as it is.
+    Context: `ddwaspp` (the paper's), `dwaspp`, `denseaspp` and `aspp` gather F3 into 256 channels, `none` leaves it.
 
     Decoder: `resdwab` (the paper's) sends P2 through residual depthwise atrous blocks, reduces it to 48 channels, and
     joins it with the doubled context by two 3x3 convolutions; `v3plus` is that of DeepLabV3+ (arXiv 1802.02611,
@@ -30,7 +30,7 @@ class SegmentationDecoder(nn.Module):
     Args:
         outputs: planes of the logits.
         widths: the encoder's.
-        context: `ddwaspp`, `denseaspp`, `aspp` or `none`.
+        context: `ddwaspp`, `dwaspp`, `denseaspp`, `aspp` or `none`.
         decoder: `resdwab`, `v3plus`, `ushape` or `none`.
         blocks: number of residual depthwise atrous blocks, of `resdwab`.
         scale: multiple of the channels named above.
@@ -76,8 +76,8 @@ def _context(name: str, channels: int, deep: int, growth: int) -> tuple[nn.Modul
         return DDWASPP(channels, deep, growth), deep
     if name == "denseaspp":
         return DenseASPP(channels, deep, growth), deep
-    if name == "aspp":
-        return ParallelASPP(channels, deep), deep
+    if name in ("aspp", "dwaspp"):
+        return ParallelASPP(channels, deep, separable=name == "dwaspp"), deep
     return nn.Sequential(), channels
 
 

@@ -9,6 +9,9 @@ import typer
 from defectctl.errors import InputError
 from defectctl.messages import say, set_quiet
 
+DEFAULT_CLASSES = 3
+"""Defect classes of a preset's network where nothing is said; 1 for networks that judge whole parts."""
+
 MIN_SIDE, MAX_SIDE = 32, 8192
 """Sides of the network's input that `--size` takes, in pixels."""
 
@@ -21,7 +24,12 @@ def command(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the preset, e.g. model.context=aspp.")
     ] = None,
-    classes: Annotated[int, typer.Option("--classes", min=1, max=254, help="Defect classes of a preset.")] = 3,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            "--classes", min=1, max=254, help="Defect classes of a preset; default: 3, or 1 where a verdict is learned."
+        ),
+    ] = None,
     size: Annotated[
         str | None, typer.Option("--size", help="512 or HEIGHTxWIDTH; default: the preset's input.")
     ] = None,
@@ -33,7 +41,7 @@ def command(
         int | None, typer.Option("--threads", min=1, help="Threads that compute on the CPU; default: cores less one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No messages, only warnings and the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only warnings and the result.")] = False,
 ) -> None:
     """Count a model's parameters and operations and time it, network only, data in memory.
 
@@ -79,14 +87,19 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def _subject(preset: str | None, model: str | None, overrides: list[str], classes: int) -> tuple[dict[str, Any], Any]:
+def _subject(
+    preset: str | None, model: str | None, overrides: list[str], classes: int | None
+) -> tuple[dict[str, Any], Any]:
     """Check what is to be measured before torch is imported; return its description and a function that loads it."""
     if preset is None:
         from defectctl.checkpoints.runs import find_model
         from defectctl.checkpoints.weights import read_contract
 
         path, why = find_model(model)
-        read_contract(path).preset_config()
+        contract = read_contract(path)
+        contract.preset_config()
+        if classes is not None:
+            raise InputError("--classes is for --preset; a trained model has its own")
         say(f"model: {path} ({why})")
 
         def load_file(device: Any) -> Any:
@@ -94,20 +107,22 @@ def _subject(preset: str | None, model: str | None, overrides: list[str], classe
 
             return load_trained(path, device)
 
-        return {"preset": None, "model": str(path)}, load_file
+        return {"preset": None, "model": str(path), "classes": len(contract.classes)}, load_file
 
     from defectctl.config.presets import load_preset
-    from defectctl.models.registry import check_model
+    from defectctl.models.registry import check_model, find_entry
 
     chosen = load_preset(preset, overrides)
     check_model(chosen.model)
+    judges = "decision" in find_entry(chosen.model.name).tasks
+    count = classes or (1 if judges else DEFAULT_CLASSES)
 
     def build(device: Any) -> Any:
         from defectctl.benchmark.speed import build_untrained
 
-        return build_untrained(chosen, classes).to(device), chosen.input, chosen.model.name
+        return build_untrained(chosen, count).to(device), chosen.input, chosen.model.name
 
-    return {"preset": chosen.name, "model": None}, build
+    return {"preset": chosen.name, "model": None, "classes": count}, build
 
 
 def report(result: dict[str, Any], as_json: bool) -> None:
@@ -120,7 +135,7 @@ def report(result: dict[str, Any], as_json: bool) -> None:
     height, width = result["size"]
     title = (
         f"{result['preset'] or result['model']}: {result['network']}, {height}x{width}, {result['device']}, "
-        f"{result['precision']}, {result['threads']} thread(s)"
+        f"{result['precision']}, {result['threads']} thread(s), {result['classes']} class(es)"
     )
     print_table(["measure", "value", "meaning"], table_rows(result), title)
     if result["noisy"]:

@@ -43,7 +43,7 @@ def command(
         typer.Option("--threads", min=1, help="Threads that compute on the CPU; default: all cores, at most 4."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No messages, only warnings and the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only warnings and the result.")] = False,
 ) -> None:
     """Generate steel surfaces with defects, prepare, train, evaluate and predict them, each step once.
 

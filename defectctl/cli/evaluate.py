@@ -35,7 +35,7 @@ def command(
         int | None, typer.Option("--batch-size", min=1, help="Images at once; default: by preset and device.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No messages, only warnings and the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only warnings and the result.")] = False,
 ) -> None:
     """Score a model, or masks that were predicted before, on a part of a dataset.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,16 +116,17 @@ def _predict(
     from defectctl.inference.runner import load_runner
 
     runner, contract = load_runner(path, device, precision, options.batch_size)
+    tasks = tasks_of(contract)
     thresholds = contract.thresholds if options.thresholds is None else options.thresholds
     options = replace(
         options,
-        thresholds=thresholds_in_force(thresholds, tasks_of(contract), runner.predict.box_score),
+        thresholds=thresholds_in_force(thresholds, tasks, runner.predict.box_score),
         min_area=contract.min_area if options.min_area is None else options.min_area,
         batch_size=options.batch_size or contract.preset_config().predict.batch_size,
     )
     with counter(len(files), "predict") as count:
         summary = predict_files(files, out, runner, contract, path, options, lambda row: count(1))
-    used = {"device": str(device), "precision": precision}
+    used = {"device": str(device), "precision": precision, "tasks": list(tasks)}
     return summary, {**used, "thresholds": options.thresholds, "min_area": options.min_area}
 
 
@@ -162,11 +164,19 @@ def _report(summary: Summary, settings: dict[str, Any], as_json: bool) -> None:
     rows: list[tuple[str, int | str]] = [("images", summary.images), *summary.verdicts.items()]
     if summary.skipped:
         rows.append(("done before", summary.skipped))
-    rows += [(f"defects: {name}", count) for name, count in summary.defects.items()]
+    if what := _counted(settings["tasks"]):
+        rows += [(f"{what}: {name}", count) for name, count in summary.defects.items()]
     if summary.removed:
         rows.append((f"removed, below {settings['min_area']} pixels", summary.removed))
     typer.echo(f"results in {settings['out']}, {rate:.1f} images/s")
     print_table(["", "count"], rows)
+
+
+def _counted(tasks: Sequence[str]) -> str | None:
+    """What a summary counts by class: outlined defects, boxes where there are no masks, nothing without either."""
+    if "segmentation" in tasks:
+        return "defects"
+    return "boxes" if "detection" in tasks else None
 
 
 def _exit_code(summary: Summary, fail_on_defect: bool) -> int:

@@ -17,61 +17,69 @@ if TYPE_CHECKING:
 SHOWN_FINDINGS = 20
 
 
+Raw = Annotated[
+    list[Path], typer.Argument(metavar="RAW", help="Folders with images and their annotations; never changed.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the dataset.")]
+Join = Annotated[
+    str | None, typer.Option("--join", help="name or content: one photograph in several RAWs becomes one sample.")
+]
+Maps = Annotated[
+    list[str] | None, typer.Option("--map", help="OLD=NEW or RAW:OLD=NEW renames a class; may be repeated.")
+]
+Format = Annotated[
+    list[str] | None,
+    typer.Option("--format", help="mask-folders, mask-suffix, voc-boxes, voc-masks or coco; default: recognised."),
+]
+Classes = Annotated[
+    list[str] | None, typer.Option("--classes", help="Names in order of the mask value: inclusion,patches,scratches.")
+]
+ClassesFrom = Annotated[
+    list[str] | None,
+    typer.Option("--classes-from", help="prefix or folder: what names the class of a binary mask."),
+]
+MaskValues = Annotated[
+    list[str] | None,
+    typer.Option("--mask-values", help='"0=background,1=scratch,255=unknown", or a YAML or JSON file of such.'),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Leave out the images of this pattern, e.g. 'kos21/Part7*'; may be repeated."),
+]
+GroupBy = Annotated[
+    str | None, typer.Option("--group-by", help="Regular expression on the id; its (group) is never cut by a split.")
+]
+Folds = Annotated[
+    Path | None, typer.Option("--folds", help="JSON or CSV of cross-validation folds: splits fold-0, fold-1, …")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 where any file was left out or is doubtful.")]
+Link = Annotated[bool, typer.Option("--link", help="Leave the images where they are instead of copying them.")]
+Name = Annotated[str | None, typer.Option("--name", help="The dataset's name; default: that of the --out folder.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random parts of the split.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the dataset in --out, once the new one is whole.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only warnings and the result.")]
+
+
 def command(
-    raw: Annotated[
-        list[Path],
-        typer.Argument(metavar="RAW", help="Folders with images and their annotations; never changed."),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the dataset.")] = Path("data"),
-    join: Annotated[
-        str | None,
-        typer.Option("--join", help="name or content: one photograph in several RAWs becomes one sample."),
-    ] = None,
-    maps: Annotated[
-        list[str] | None, typer.Option("--map", help="OLD=NEW or RAW:OLD=NEW renames a class; may be repeated.")
-    ] = None,
-    format: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="mask-folders, mask-suffix, voc-boxes, voc-masks or coco; default: recognised."),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("--classes", help="Names in order of the mask value: inclusion,patches,scratches."),
-    ] = None,
-    classes_from: Annotated[
-        list[str] | None,
-        typer.Option("--classes-from", help="prefix or folder: what names the class of a binary mask."),
-    ] = None,
-    mask_values: Annotated[
-        list[str] | None,
-        typer.Option("--mask-values", help='"0=background,1=scratch,255=unknown", or a YAML or JSON file of such.'),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", help="Leave out the images of this pattern, e.g. 'kos21/Part7*'; may be repeated."),
-    ] = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option("--group-by", help="Regular expression on the id; its (group) is never cut by a split."),
-    ] = None,
-    folds: Annotated[
-        Path | None, typer.Option("--folds", help="JSON or CSV of cross-validation folds: splits fold-0, fold-1, …")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 where any file was left out or is doubtful.")
-    ] = False,
-    link: Annotated[
-        bool, typer.Option("--link", help="Leave the images where they are instead of copying them.")
-    ] = False,
-    name: Annotated[
-        str | None, typer.Option("--name", help="The dataset's name; default: that of the --out folder.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random parts of the split.")] = 0,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the dataset in --out, once the new one is whole.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only warnings and the result.")] = False,
+    raw: Raw,
+    out: Out = Path("data"),
+    join: Join = None,
+    maps: Maps = None,
+    format: Format = None,
+    classes: Classes = None,
+    classes_from: ClassesFrom = None,
+    mask_values: MaskValues = None,
+    exclude: Exclude = None,
+    group_by: GroupBy = None,
+    folds: Folds = None,
+    strict: Strict = False,
+    link: Link = False,
+    name: Name = None,
+    seed: Seed = 0,
+    replace: Replace = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> int:
     """Turn a raw folder of images and labels, or several, into a dataset.
 
@@ -87,12 +95,7 @@ def command(
     --map SD-900:In=inclusion --map SD-900:Pa=patches --map SD-900:Sc=scratches
     """
     set_quiet(quiet)
-    for folder in raw:
-        if not folder.is_dir():
-            kind = "is a file, not a folder" if folder.exists() else "does not exist; check the path"
-            raise InputError(f"the raw folder '{folder}' {kind}")
-    if folds is not None and not folds.is_file():
-        raise InputError(f"--folds: there is no file '{folds}'")
+    _check_paths(raw, folds)
     from defectctl.formats.prepare import PrepareOptions, prepare
 
     said = {"--format": format, "--classes": classes, "--classes-from": classes_from, "--mask-values": mask_values}
@@ -115,6 +118,15 @@ def command(
     _tell_findings(result)
     _print_json(result) if as_json else _print_tables(result)
     return EXIT_FINDINGS if strict and result.findings else EXIT_OK
+
+
+def _check_paths(raw: list[Path], folds: Path | None) -> None:
+    for folder in raw:
+        if not folder.is_dir():
+            kind = "is a file, not a folder" if folder.exists() else "does not exist; check the path"
+            raise InputError(f"the raw folder '{folder}' {kind}")
+    if folds is not None and not folds.is_file():
+        raise InputError(f"--folds: there is no file '{folds}'")
 
 
 def _source_options(raw: list[Path], said: dict[str, list[str]]) -> dict[str, SourceOptions]:
@@ -167,7 +179,8 @@ def _read_options(classes: str | None, classes_from: str | None, mask_values: st
 def _next_command(result: PrepareResult) -> str:
     folder = str(result.dataset.root)
     quoted = f'"{folder}"' if " " in folder else folder
-    return f"defectctl train --preset quick --data {quoted}"
+    knows_masks = any(row["pixel_share"] is not None for row in result.classes)
+    return f"defectctl train --preset {'quick' if knows_masks else 'yolov5s'} --data {quoted}"
 
 
 def _tell_findings(result: PrepareResult) -> None:

@@ -33,7 +33,9 @@ def command(
         int | None, typer.Option("--threads", min=1, help="Threads that compute on the CPU; default: cores less one.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of start weights, order and augmentation.")] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="List models and presets, and exit.")] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="List models and presets, and exit; with --preset, one preset's options.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only warnings and the result.")] = False,
@@ -47,7 +49,9 @@ def command(
     """
     set_quiet(quiet)
     if show_list:
-        _list(as_json)
+        from defectctl.cli.train_list import list_all, list_preset
+
+        list_all(as_json) if preset is None else list_preset(preset, as_json)
         return
     from defectctl.training.request import TrainOptions, check_request
 
@@ -72,39 +76,6 @@ def command(
     from defectctl.training.launch import start_training
 
     _report(start_training(job), as_json)
-
-
-def _list(as_json: bool) -> None:
-    from defectctl.cli.tables import print_json, print_table
-    from defectctl.config.presets import load_preset, preset_names
-    from defectctl.models.catalogue import REGISTRY
-
-    presets = [load_preset(name) for name in preset_names()]
-    if as_json:
-        print_json(
-            {
-                "models": [
-                    {
-                        "name": e.name,
-                        "tasks": list(e.tasks),
-                        "paper": e.paper,
-                        "preset": e.preset,
-                        "options": {k: list(v) if isinstance(v, tuple) else str(v) for k, v in e.options.items()},
-                    }
-                    for e in REGISTRY.values()
-                ],
-                "presets": [{"name": p.name, "model": p.model.name, "description": p.description} for p in presets],
-            }
-        )
-        return
-    columns = ("model", "tasks", "preset", "options", "paper")
-    rows = [(e.name, ", ".join(e.tasks), e.preset, ", ".join(e.options), e.paper) for e in REGISTRY.values()]
-    print_table(columns, rows, title="models")
-    print_table(
-        ("preset", "model", "input", "description"),
-        [(p.name, p.model.name, "x".join(map(str, p.input.size)), p.description) for p in presets],
-        title="presets",
-    )
 
 
 def _show_plan(job: TrainJob, as_json: bool) -> None:

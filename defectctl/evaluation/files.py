@@ -73,7 +73,7 @@ def write_files(
         (out / FILES["confusion"]).unlink(missing_ok=True)
     rows = worst_rows(table, box_score)
     if rows:
-        _write_sheet(out / FILES["worst"], part, table, rows, predict, pictures, box_score)
+        _write_sheet(out / FILES["worst"], part, table, rows, predict, pictures, box_score, result["min_area"])
     else:
         (out / FILES["worst"]).unlink(missing_ok=True)
     write_json(out / FILES["metrics"], result)
@@ -118,6 +118,7 @@ def _write_sheet(
     predict: Callable[[Sample], Shown],
     pictures: PictureStore,
     box_score: float,
+    min_area: int,
 ) -> None:
     from defectctl.loading.box_truth import box_truth
     from defectctl.reports.sheet import SheetRow, draw_sheet
@@ -129,7 +130,7 @@ def _write_sheet(
         shown, truth = predict(sample), pictures.mask(sample)
         boxes = None
         if shown.boxes is not None:
-            known = box_truth(part.dataset, sample, truth)
+            known = box_truth(part.dataset, sample, truth, min_area)
             boxes = list(zip(known.labels.tolist(), known.boxes.tolist(), strict=True)) if known.known else None
         drawn.append(
             SheetRow(

@@ -12,6 +12,9 @@ from defectctl.dataset.types import UNKNOWN, Dataset, Sample
 from defectctl.loading.pictures import PictureStore
 from defectctl.loading.prefetch import prefetch
 
+UNNAMED = -1
+"""Stands beside the class indices for "defective" without a class, as image labels say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SampleLabels:
@@ -29,8 +32,8 @@ class SampleLabels:
 
     @property
     def kinds(self) -> frozenset[int]:
-        """The classes, {0} for a good part, nothing where neither is known."""
-        return self.classes or (frozenset({0}) if self.state == 0 else frozenset())
+        """The classes, {0} for a good part, {UNNAMED} for a defective one without a class, nothing if unknown."""
+        return self.classes or {0: frozenset({0}), 1: frozenset({UNNAMED})}.get(self.state, frozenset())
 
 
 def sample_labels(

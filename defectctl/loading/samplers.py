@@ -18,7 +18,7 @@ def epoch_batches(
         sampler: `shuffle` visits each sample once; `balanced` draws with replacement so that every class, and the
             good parts, come equally often; `pairs` fills each batch with as many defective as good parts;
             `alternate` makes batches of defective and of good parts in turn.
-        class_sets: per sample the classes in it, {0} for a good part (used by `balanced`).
+        class_sets: per sample the classes in it, {0} for a good part, as `SampleLabels.kinds` (used by `balanced`).
         labels: per sample 1 defective, 0 good, -1 unknown (used by `pairs` and `alternate`).
 
     An incomplete last batch of `shuffle` is left out (the next epoch shuffles anew), unless it is the only one.

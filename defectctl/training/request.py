@@ -121,6 +121,8 @@ def check_request(options: TrainOptions) -> TrainJob:
             f"train.class_weights has {len(weights)} numbers, but background and the {len(dataset.classes)} classes "
             f"of '{dataset.root}' need {1 + len(dataset.classes)}"
         )
+    if isinstance(weights, list) and not any(weights):
+        raise InputError("train.class_weights are all 0, so that no pixel would count; give one class a weight above 0")
     return TrainJob(preset, dataset, split, parts["train"], parts["val"], needs, out, run, options)
 
 

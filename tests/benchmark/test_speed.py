@@ -123,9 +123,30 @@ def test_command_prints_a_table(capsys):
 
 
 @pytest.mark.parametrize(
+    ("preset", "override", "asked", "classes"),
+    [
+        ("yolov5s", "model.width=0.125", [], 3),
+        ("yolov5s", "model.width=0.125", ["--classes", "6"], 6),
+        ("resnet18", "input.mode=resize", [], 1),
+        ("weak-lnet-dnet", "model.width=0.125", [], 1),
+        ("segdecnet", "model.width=0.0625", [], 1),
+    ],
+)
+def test_models_of_boxes_and_verdicts_are_measured_too(preset, override, asked, classes, capsys):
+    code = main(
+        ["benchmark", "--preset", preset, "--set", override, "--size", "32", "--batch-size", "1", "--repeat", "1",
+         "--device", "cpu", "--precision", "float32", "--json", "-q", *asked]
+    )  # fmt: skip
+    result = json.loads(capsys.readouterr().out)
+    assert code == 0 and result["classes"] == classes and result["flops"] > 0
+    assert result["throughput"]["images_per_second"] > 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--preset", "quick", "--model", "x"], "not both"),
+        (["--preset", "weak-lnet-dnet", "--classes", "2", "--device", "cpu"], "one class"),
         (["--preset", "quik"], "quick"),
         (["--preset", "quick", "--set", "model.encodr=resnet18"], "encoder"),
         (["--set", "model.x=1"], "--preset"),

@@ -198,3 +198,22 @@ def test_input_folder_named_like_a_result_folder_is_refused(tmp_path: Path, caps
     assert predict(tmp_path / "in", "--out", tmp_path / "out", "--write", "masks,overlays") == 2
     assert "'overlays'" in capsys.readouterr().err
     assert predict(tmp_path / "in", "--out", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (["segmentation", "detection"], ["defects: scratch"]),
+        (["detection"], ["boxes: scratch"]),
+        (["decision"], []),
+    ],
+)
+def test_the_summary_counts_what_the_model_delivers(tasks, words, capsys):
+    from defectctl.cli.predict import _report
+    from defectctl.inference.predict import Summary
+
+    summary = Summary({"OK": 1, "NG": 0}, {"scratch": 2}, seconds=1.0)
+    _report(summary, {"out": "masks", "min_area": 0, "tasks": tasks}, as_json=False)
+    assert [
+        line.rsplit(maxsplit=1)[0].strip() for line in capsys.readouterr().out.splitlines() if ": " in line
+    ] == words

@@ -121,3 +121,10 @@ def test_folds_are_listed(raw, tmp_path, capsys):
     assert code == 0 and "fold-0" in text and "5 (0)" in text
     code, text, _ = run(capsys, *args, "--out", tmp_path / "json", "--json")
     assert [fold["name"] for fold in json.loads(text)["folds"]] == ["fold-0", "fold-1"]
+
+
+def test_where_only_boxes_are_known_a_detector_comes_next(raw, tmp_path, capsys):
+    code, out, _ = run(capsys, other(tmp_path), "--out", tmp_path / "boxes")
+    assert code == 0 and "--preset yolov5s" in out.splitlines()[-1]
+    code, out, _ = run(capsys, raw, other(tmp_path), "--out", tmp_path / "both", "--join", "name")
+    assert code == 0 and "--preset quick" in out.splitlines()[-1]

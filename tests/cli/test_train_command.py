@@ -32,6 +32,8 @@ SMALL = [
     "--set",
     "model.shallow_attention=none",
     "--set",
+    "train.select=val/defect_iou",
+    "--set",
     "train.batch_size=4",
     "--set",
     "train.precision=float32",

@@ -89,14 +89,14 @@ def boxes_of(mask: np.ndarray, score: float) -> FoundBoxes:
     return FoundBoxes(corners, np.full(len(found), score, np.float32), np.array([c.label for c in found], np.int64))
 
 
-def answering(steel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, answer) -> Path:
+def answering(steel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, answer, **changes) -> Path:
     """A model file that stands for the registry's `name` and answers `answer(id)`, a `Maps`, for every picture."""
     keys = {read_image(steel.dataset.image_path(s), "rgb").tobytes(): s.id for s in steel.dataset.samples}
     runner = SimpleNamespace(maps=lambda pictures: [answer(keys[p.tobytes()]) for p in pictures])
     monkeypatch.setattr("defectctl.inference.runner.load_runner", lambda *_: (runner, None))
     preset = preset_to_dict(load_preset("quick"))
     preset["model"], path = {"name": name}, tmp_path / "run" / "model.safetensors"
-    save_model(path, {"w": torch.zeros(1)}, contract_of(steel, preset=preset))
+    save_model(path, {"w": torch.zeros(1)}, contract_of(steel, preset=preset, **changes))
     return path
 
 
@@ -132,6 +132,21 @@ def test_wrong_boxes_come_onto_the_sheet(steel, monkeypatch, tmp_path: Path):
     result = evaluate(answering(steel, monkeypatch, tmp_path, "yolov5s", answer), steel.root, hardware=CPU)
     assert Path(result["files"]["worst"]).stat().st_size > 10_000 and result["metrics"]["map50"] == 0.0
     assert any("boxes never found" in note for note in result["notes"])
+
+
+def test_the_sheet_draws_just_the_true_boxes_that_were_scored(steel, monkeypatch, tmp_path: Path):
+    def answer(name: str) -> Maps:
+        maps = empty_maps(*steel.truth[name].shape, torch.device("cpu"))
+        maps.boxes = FoundBoxes(np.array([[1, 1, 9, 9]], np.float32), np.array([0.9], np.float32), np.array([3]))
+        return maps
+
+    drawn: list = []
+    monkeypatch.setattr("defectctl.reports.sheet.draw_sheet", lambda rows, *_: drawn.extend(rows))
+    areas = [c.area for s in steel.dataset.samples[8:] for c in find_components(steel.truth[s.id])[1]]
+    least = sorted(areas)[len(areas) // 2]
+    path = answering(steel, monkeypatch, tmp_path, "yolov5s", answer, min_area=least)
+    scored = sum(row["boxes"] for row in evaluate(path, steel.root, hardware=CPU)["metrics"]["per_class"].values())
+    assert 0 < scored < len(areas) and sum(len(row.truth_boxes) for row in drawn) == scored
 
 
 def test_a_decision_is_ranked_and_its_mistakes_are_drawn(steel, monkeypatch, tmp_path: Path):

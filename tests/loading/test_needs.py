@@ -68,6 +68,15 @@ def test_a_dataset_without_the_record_gives_the_same_batches_from_its_masks(tmp_
             assert one.ids == other.ids and all(torch.equal(getattr(one, n), getattr(other, n)) for n in FIELDS)
 
 
+def test_balanced_draws_parts_that_are_called_defective_without_a_class(tmp_path):
+    picture = np.zeros((24, 24), np.uint8)
+    dataset = toy_dataset(tmp_path, [(picture + i, None) for i in range(6)], known=Known(image=True))
+    for index, sample in enumerate(dataset.samples):
+        sample.label = "defective" if index == 0 else "good"
+    drawn = [label for batch in run(dataset, {"labels"}, "balanced", epochs=60) for label in batch.labels.tolist()]
+    assert sum(drawn) / len(drawn) == pytest.approx(0.5, abs=0.1)  # one image of six, half of the draws
+
+
 def test_boxes_of_objects_need_no_mask_and_boxes_of_components_do(tmp_path):
     known, objects = Known(mask=(1, 2), boxes=(1, 2), image=True), {i: [Object(2, (6, 4, 11, 8))] for i in (1, 3, 5)}
     with_objects = dataset_of(tmp_path / "objects", known=known, objects=objects)

@@ -1,13 +1,17 @@
-"""Lets the tests of networks count operations as the papers' tables do: thop's multiply-adds."""
+"""Lets the tests of networks share their smallest forms, and count operations as the papers' tables do."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

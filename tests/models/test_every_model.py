@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small_models import SMALL, classes_of
 
 from defectctl.models.catalogue import REGISTRY, TASKS
 from defectctl.models.output import Boxes, Output
@@ -14,30 +15,6 @@ from defectctl.models.registry import build_model
 from defectctl.training.stages import set_trained_parts
 
 ODD = (75, 101)
-
-SMALL = {
-    "sme-deeplab": {"backbone": "starnet_s050", "shallow_attention": "none"},
-    "unet-cbam": {"width": 8},
-    "unet": {"width": 8},
-    "multitask": {"width": 0.25},
-    "yolov5s": {"width": 0.25},
-    "weak-lnet-dnet": {"width": 0.125},
-    "segnet": {"width": 0.125},
-    "fcn-8s": {"width": 0.0625},
-    "segdecnet": {"width": 0.0625},
-    "pspnet": {"encoder": "resnet18"},
-    "hrnet": {"backbone": "hrnet_w18_small"},
-    "unetplusplus": {"encoder": "resnet18"},
-    "upernet": {"encoder": "resnet18"},
-    "faster-rcnn": {"backbone": "resnet18"},
-}
-"""The smallest form of networks that are large by default: what is tested here does not depend on width."""
-
-
-def classes_of(name: str) -> int:
-    """Networks that learn from image labels know one class; the others get three."""
-    return 1 if REGISTRY[name].name in ("weak-lnet-dnet", "segdecnet") else 3
-
 
 def build(name: str, channels: int = 3):
     torch.manual_seed(0)

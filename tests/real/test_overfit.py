@@ -24,16 +24,16 @@ pytestmark = [
 
 PIXELS = {
     "sme-deeplab": (4, Overfit()),
-    "unet-cbam": (1, Overfit()),
-    "multitask": (4, Overfit(updates=250)),
+    "unet-cbam": (1, Overfit(options={"width": 16})),
+    "multitask": (4, Overfit(updates=200, options={"blocks": 1})),
     "unet-mobilenetv2": (1, Overfit()),
     "unet-resnet152": (1, Overfit(lr=3e-4)),
     "unet-inceptionv4": (1, Overfit(size=(160, 160))),
     "unet-vgg16": (1, Overfit(lr=3e-4)),
-    "unet": (1, Overfit()),
+    "unet": (1, Overfit(options={"width": 16})),
     "res-unet": (1, Overfit()),
-    "segnet": (1, Overfit()),
-    "fcn-8s": (8, Overfit(lr=2e-4)),
+    "segnet": (1, Overfit(options={"width": 0.5})),
+    "fcn-8s": (8, Overfit(lr=5e-4, options={"width": 0.25})),
     "deeplabv3plus": (4, Overfit()),
     "pspnet": (8, Overfit()),
     "hrnet": (4, Overfit()),
@@ -41,17 +41,22 @@ PIXELS = {
     "upernet-convnext": (4, Overfit(lr=3e-4)),
     "segformer": (4, Overfit(lr=5e-4, updates=300)),
 }
-"""Preset -> stride of its mask logits, and how it is taught."""
+"""Preset -> stride of its mask logits, and how it is taught; the heaviest in a narrower form."""
 
 BOXES = {
-    "multitask": Overfit(updates=250),
-    "yolov5s": Overfit(updates=250),
-    "faster-rcnn": Overfit(updates=200, lr=3e-4),
+    "multitask": Overfit(updates=200, options={"blocks": 1}),
+    "yolov5s": Overfit(updates=200),
+    "faster-rcnn": Overfit(updates=120, lr=3e-4, options={"backbone": "resnet18"}),
 }
 DECISIONS = {
-    "weak-lnet-dnet": Overfit(size=(352, 128), losses={"image_bce": 1, "weak_good": 8, "weak_defective": 1}),
+    "weak-lnet-dnet": Overfit(
+        updates=100,
+        size=(352, 128),
+        losses={"image_bce": 1, "weak_good": 8, "weak_defective": 1},
+        options={"width": 0.25},
+    ),
     "resnet18": Overfit(size=(352, 128), updates=60),
-    "segdecnet": Overfit(size=(352, 128), losses={"ce": 1, "image_bce": 0.1}),
+    "segdecnet": Overfit(updates=100, size=(352, 128), losses={"ce": 1, "image_bce": 0.1}, options={"width": 0.25}),
 }
 
 

@@ -76,3 +76,9 @@ def test_data_without_what_the_losses_learn_from_are_refused(tmp_path, capsys):
     root = dataset(tmp_path / "d", "boxes")
     assert main(["train", "--preset", "quick", "--data", str(root), "--out", str(tmp_path / "runs")]) == 2
     assert "has masks, and preset 'quick' learns from masks" in capsys.readouterr().err
+
+
+def test_class_weights_that_leave_nothing_to_learn_are_refused(tmp_path, capsys):
+    root = dataset(tmp_path / "d", "masks")
+    assert train(root, tmp_path / "runs", "multitask", "train.class_weights=[0, 0, 0, 0]") == 2
+    assert "no pixel would count" in capsys.readouterr().err

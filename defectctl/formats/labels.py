@@ -77,6 +77,8 @@ def translate(view: View, info: ImageInfo, findings: list[Finding]) -> Labels:
 def unite(first: Labels, other: Labels) -> tuple[Labels, list[tuple[str, str]]]:
     """Labels of one photograph from two sources; where both speak of a class, the first's word counts.
 
+    The mask then also speaks of the classes whose boxes are complete and of which there is no box: they are absent.
+
     Returns:
         The united labels, and (key, text) of each contradiction.
     """
@@ -93,11 +95,13 @@ def unite(first: Labels, other: Labels) -> tuple[Labels, list[tuple[str, str]]]:
         instances = _instances(first) + [
             item for item, thing in zip(_instances(other), other.objects, strict=True) if thing.label not in own
         ]
-    known = Known(
-        tuple(sorted({*first.known.mask, *other.known.mask})),
-        tuple(sorted({*first.known.boxes, *other.known.boxes})),
-        first.known.image or other.known.image,
-    )
+    boxed = {*first.known.boxes, *other.known.boxes}
+    masked = {*first.known.mask, *other.known.mask}
+    if masked:
+        # Complete boxes without one of a class say that no pixel is of that class either. Without this the mask's
+        # background would leave open every class that only boxes know, and a network could paint it anywhere.
+        masked |= boxed - {thing.label for thing in first.objects + added}
+    known = Known(tuple(sorted(masked)), tuple(sorted(boxed)), first.known.image or other.known.image)
     label = first.label if first.label is not None else other.label
     united = Labels(known, mask, first.objects + added, instances, label, first.covered + other.covered)
     return united, problems

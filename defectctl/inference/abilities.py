@@ -52,5 +52,5 @@ def kinds_that_can_be_written(kinds: Sequence[str], tasks: Iterable[str], name: 
         missing = " and ".join(left_out)
         say(f"model '{name}' finds boxes, not masks: no {missing}; its boxes stand in predictions.jsonl{hint}")
     elif left_out:
-        say(f"model '{name}' decides about whole parts: no {' and '.join(left_out)}; the verdicts stand in the journal")
+        say(f"model '{name}' decides about whole parts: no {', no '.join(left_out)}; the verdicts stand in the journal")
     return tuple(kind for kind in kinds if kind in possible)

@@ -137,3 +137,16 @@ def test_raw_folders_inside_one_another_are_refused(folders, tmp_path):
     raw = folders.mask_folder(tmp_path / "A", range(4))
     with pytest.raises(InputError, match="lie one in the other; name each once"):
         prepare([raw, raw], tmp_path / "out")
+
+
+def test_a_class_with_complete_boxes_and_none_in_the_image_is_absent_from_its_mask_too():
+    """Boxes know 1, 2 and 3 and show a 2; the mask knows 1. Background is then neither 1 nor 3, but perhaps 2."""
+    from defectctl.dataset.types import Object
+    from defectctl.formats.labels import Labels, unite
+
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = 1
+    boxes = Labels(Known((), (1, 2, 3), True), objects=[Object(1, (0, 0, 8, 4)), Object(2, (0, 5, 4, 8))])
+    for pair in ((boxes, Labels(Known((1,), (), True), mask)), (Labels(Known((1,), (), True), mask), boxes)):
+        assert unite(*pair)[0].known == Known((1, 3), (1, 2, 3), True)
+    assert unite(boxes, Labels(Known((), (), True)))[0].known == Known((), (1, 2, 3), True)

@@ -16,6 +16,7 @@ from defectctl.training.stages import set_trained_parts
 
 ODD = (75, 101)
 
+
 def build(name: str, channels: int = 3):
     torch.manual_seed(0)
     config = SimpleNamespace(name=name, weights="none", options=SMALL.get(name, {}))

@@ -31,13 +31,17 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Overfit:
-    """How a network is taught its images by heart; losses are the preset's last stage's unless given."""
+    """How a network is taught its images by heart; losses are the preset's last stage's unless given.
+
+    Mask components below `min_area` image pixels are no boxes: slips of the mouse of a few pixels.
+    """
 
     updates: int = 150
     lr: float = 1e-3
     size: tuple[int, int] | None = (128, 128)
     losses: dict[str, float] | None = None
     options: dict[str, object] | None = None
+    min_area: int = 0
 
 
 def plain_preset(name: str, how: Overfit) -> Preset:
@@ -57,7 +61,7 @@ def plain_preset(name: str, how: Overfit) -> Preset:
     }
     values["train"] |= {"stages": [stage], "batch_size": IMAGES}
     values["train"].pop("micro_batch", None)
-    values["predict"] = values.get("predict", {}) | {"min_area": 0}
+    values["predict"] = values.get("predict", {}) | {"min_area": how.min_area}
     values.pop("name")
     preset = Preset.model_validate({**values, "name": name})
     return preset.model_copy(update={"model": complete_options(preset.model)})
@@ -69,7 +73,7 @@ def overfit(name: str, dataset: Dataset, samples: list[Sample], how: Overfit, pr
     entry = find_entry(preset.model.name)
     needs = needs_of(preset.train, entry.losses)
     pictures = PictureStore(dataset, preset.input.colour)
-    sizes = box_sizes(dataset, samples, pictures, preset.input) if "boxes" in needs else None
+    sizes = box_sizes(dataset, samples, pictures, preset.input, how.min_area) if "boxes" in needs else None
     preset = resolve_preset(preset, None, sizes)
     torch.manual_seed(1)
     channels = 1 if preset.input.colour == "grey" else 3

@@ -44,9 +44,9 @@ PIXELS = {
 """Preset -> stride of its mask logits, and how it is taught; the heaviest in a narrower form."""
 
 BOXES = {
-    "multitask": Overfit(updates=200, options={"blocks": 1}),
-    "yolov5s": Overfit(updates=200),
-    "faster-rcnn": Overfit(updates=120, lr=3e-4, options={"backbone": "resnet18"}),
+    "multitask": Overfit(updates=250, options={"blocks": 1}, min_area=60),
+    "yolov5s": Overfit(updates=250, min_area=60),
+    "faster-rcnn": Overfit(updates=120, lr=3e-4, options={"backbone": "resnet18"}, min_area=60),
 }
 DECISIONS = {
     "weak-lnet-dnet": Overfit(

@@ -38,6 +38,10 @@ ABOVE_ZERO = frozenset({"eps", "pos_weight"})
 """Options that may not be 0; `gamma` of the Tversky loss, a root, neither."""
 
 
+LARGEST = 1e6
+"""Largest value of a loss's option; beyond it is a slip of the keyboard."""
+
+
 def check_losses(train: TrainConfig, model_losses: Sequence[str] = ()) -> None:
     """Refuse losses and loss options that do not exist.
 
@@ -66,6 +70,24 @@ def needs_of(train: TrainConfig, model_losses: Sequence[str] = ()) -> frozenset[
     """The truth that a training learns from, of `masks`, `labels` and `boxes`; a loss of weight 0 needs none."""
     own = dict.fromkeys(model_losses, "boxes")
     return frozenset({**LOSS_NEEDS, **own}[name.removeprefix(AUXILIARY)] for name in _used(train))
+
+
+def check_outputs(train: TrainConfig, tasks: Sequence[str]) -> None:
+    """Refuse losses on what a model does not deliver.
+
+    Args:
+        tasks: of the model's catalogue entry.
+
+    Raises:
+        InputError: names the loss and what the model delivers.
+    """
+    for path, losses in _blocks(train):
+        for name in losses:
+            kind = name.removeprefix(AUXILIARY)
+            wanted = "decision" if kind == "image_bce" else "segmentation"
+            if kind in LOSS_OPTIONS and wanted not in tasks:
+                what = "a verdict" if wanted == "decision" else "masks"
+                raise InputError(f"{path}: '{name}' needs a model that gives {what}; this one gives {', '.join(tasks)}")
 
 
 def _blocks(train: TrainConfig) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -104,8 +126,8 @@ def _check_option(name: str, key: str, value: Any) -> None:
     if options[key] is bool:
         fits = isinstance(value, bool)
     else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST
         fits = fits and (value > 0 or not above)
     if not fits:
-        number = "a number above 0" if above else "a number of 0 or more"
+        number = f"a number {'above 0' if above else 'from 0'} to {LARGEST:g}"
         raise InputError(f"{path}: must be {'true or false' if options[key] is bool else number}, not {value!r}")

@@ -17,7 +17,7 @@ from defectctl.fileio import check_writable
 from defectctl.inference.device import check_device_name
 from defectctl.models.registry import check_model, complete_options, find_entry
 from defectctl.training.limit import limit_defective
-from defectctl.training.loss_names import check_losses, needs_of
+from defectctl.training.loss_names import check_losses, check_outputs, needs_of
 from defectctl.training.validation import check_select, check_validated
 
 PRESET_FILE = "preset.yaml"
@@ -97,6 +97,7 @@ def check_request(options: TrainOptions) -> TrainJob:
     preset = preset.model_copy(update={"model": complete_options(preset.model)})
     entry = find_entry(preset.model.name)
     check_losses(preset.train, entry.losses)
+    check_outputs(preset.train, entry.tasks)
     check_select(preset.train.select, entry.tasks)
     root = Path(stored["data"]) if options.data is None and "data" in stored else options.data
     dataset = load_dataset(find_dataset(root))

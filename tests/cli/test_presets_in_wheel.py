@@ -23,7 +23,6 @@ def test_packaging_maps_the_presets_into_the_package() -> None:
 
 
 @pytest.mark.skipif(find_spec("hatchling") is None, reason="hatchling, the build backend, is not installed")
-@pytest.mark.slow
 def test_wheel_holds_every_preset(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],

@@ -82,3 +82,18 @@ def test_class_weights_that_leave_nothing_to_learn_are_refused(tmp_path, capsys)
     root = dataset(tmp_path / "d", "masks")
     assert train(root, tmp_path / "runs", "multitask", "train.class_weights=[0, 0, 0, 0]") == 2
     assert "no pixel would count" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("preset", "losses", "words"),
+    [
+        ("quick", "{image_bce: 1}", "'image_bce' needs a model that gives a verdict; this one gives segmentation"),
+        ("yolov5s", "{ce: 1}", "'ce' needs a model that gives masks; this one gives detection"),
+        ("quick", "{box: 1}", "there is no loss 'box'"),
+    ],
+)
+def test_a_loss_on_what_the_model_does_not_deliver_is_refused_at_once(preset, losses, words, tmp_path, capsys):
+    root, out = dataset(tmp_path / "d", "masks"), tmp_path / "runs"
+    given = ["--preset", preset, "--data", str(root), "--out", str(out), "--set", f"train.stages.0.losses={losses}"]
+    assert main(["train", *given]) == 2
+    assert words in capsys.readouterr().err and not out.exists()

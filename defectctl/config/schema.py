@@ -327,3 +327,9 @@ class Preset(Strict):
     augment: list[Augmentation] = Field(default_factory=list)
     train: TrainConfig
     predict: PredictConfig = PredictConfig()
+
+    @model_validator(mode="after")
+    def _crops_are_taken(self) -> Preset:
+        if self.input.mode != "tile" and self.train.crops != CropConfig():
+            raise problem(f"has train.crops, which input.mode '{self.input.mode}' does not take (only 'tile' does)")
+        return self

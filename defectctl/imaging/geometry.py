@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -99,19 +102,12 @@ class Geometry:
             (y2 - self.crop_top) * self.scale_y + self.top,
         )
 
-    def to_image(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """Box `xyxy` from network pixels to image pixels, clipped to the part of the image that the input shows."""
-        x1, y1, x2, y2 = box
-
-        def clip(value: float, start: int, length: int) -> float:
-            return min(max(value, float(start)), float(start + length))
-
-        return (
-            clip((x1 - self.left) / self.scale_x + self.crop_left, self.crop_left, self._seen_width),
-            clip((y1 - self.top) / self.scale_y + self.crop_top, self.crop_top, self._seen_height),
-            clip((x2 - self.left) / self.scale_x + self.crop_left, self.crop_left, self._seen_width),
-            clip((y2 - self.top) / self.scale_y + self.crop_top, self.crop_top, self._seen_height),
-        )
+    def to_image(self, boxes: ArrayLike) -> NDArray[np.float32]:
+        """Boxes `(..., 4)` `xyxy` from network to image pixels, clipped to the part of the image the input shows."""
+        rows, columns = self.seen
+        low, high = np.float32([columns.start, rows.start] * 2), np.float32([columns.stop, rows.stop] * 2)
+        offset, scale = np.float32([self.left, self.top] * 2), np.float32([self.scale_x, self.scale_y] * 2)
+        return np.clip((np.asarray(boxes, np.float32) - offset) / scale + low, low, high)
 
     @property
     def _seen_width(self) -> int:

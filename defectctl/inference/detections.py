@@ -52,11 +52,7 @@ def candidates(found: Boxes, geometry: Geometry) -> FoundBoxes:
     corners = found.boxes[enough].float().cpu().numpy()
     scores = found.scores[enough].float().cpu().numpy()
     labels = found.labels[enough].cpu().numpy().astype(np.int64)
-    rows, columns = geometry.seen
-    low, high = (np.array(edge * 2, np.float32) for edge in ((columns.start, rows.start), (columns.stop, rows.stop)))
-    offset = np.array([geometry.left, geometry.top] * 2, np.float32)
-    scale = np.array([geometry.scale_x, geometry.scale_y] * 2, np.float32)
-    corners = np.clip((corners - offset) / scale + low, low, high)  # as Geometry.to_image, all at once
+    corners = geometry.to_image(corners)
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(corners).all(axis=1) & (corners[:, 2:] > corners[:, :2]).all(axis=1)
     return FoundBoxes(corners[whole], scores[whole], labels[whole])

@@ -15,7 +15,7 @@ from defectctl.dataset.types import Dataset, Sample
 from defectctl.inference.maps import Maps
 from defectctl.inference.postprocess import clean, image_score
 from defectctl.inference.runner import TorchRunner
-from defectctl.loading.box_truth import box_truth
+from defectctl.loading.box_truth import box_truth, boxes_need_mask
 from defectctl.loading.prefetch import prefetch
 from defectctl.metrics.boxes import Detections, match_image
 from defectctl.metrics.table import ImageTable
@@ -61,8 +61,7 @@ class Judge:
         """Whether the sample's mask is to be opened."""
         if "masks" in self.needs:
             return True
-        known = self.dataset.known(sample)
-        return "boxes" in self.needs and bool(set(known.mask) - set(known.boxes))
+        return "boxes" in self.needs and boxes_need_mask(self.dataset, sample)
 
     def row(self, sample: Sample, maps: Maps, mask: np.ndarray | None) -> Row:
         """Score one image; `mask` is its truth `(H, W)` uint8, or None where there is none or it was not opened."""

@@ -64,6 +64,12 @@ def box_truth(
     )
 
 
+def boxes_need_mask(dataset: Dataset, sample: Sample) -> bool:
+    """Whether the mask tells boxes that no object does, so that it must be opened for them."""
+    known = dataset.known(sample)
+    return bool(set(known.mask) - set(known.boxes))
+
+
 def mask_components(mask: NDArray[np.uint8]) -> list[Component]:
     """`find_components` of a mask, quick where its defects cover a small part of a large image."""
     defect = (mask != 0) & (mask != UNKNOWN)

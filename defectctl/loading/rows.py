@@ -14,7 +14,7 @@ from defectctl.dataset.types import Box, Dataset, Sample
 from defectctl.errors import InputError
 from defectctl.imaging.components import Component
 from defectctl.imaging.geometry import Geometry
-from defectctl.loading.box_truth import BoxTruth, box_truth, clip_boxes, mask_components
+from defectctl.loading.box_truth import BoxTruth, box_truth, boxes_need_mask, clip_boxes, mask_components
 from defectctl.loading.copy_paste import CopyPaste
 from defectctl.loading.crops import crop_state, lay_crop
 from defectctl.loading.pictures import PictureStore
@@ -126,9 +126,8 @@ class RowLoader:
         return sample_state(self.dataset, self.samples[index], self.pictures)
 
     def _boxes(self, sample: Sample, mask: NDArray[np.uint8] | None, pasted: bool) -> BoxTruth:
-        known = self.dataset.known(sample)
         components = None
-        if set(known.mask) - set(known.boxes):
+        if boxes_need_mask(self.dataset, sample):
             mask = self.pictures.mask(sample) if mask is None else mask
             components = None if pasted or mask is None else self.components(sample, mask)
         return box_truth(self.dataset, sample, mask, self.min_area, components)

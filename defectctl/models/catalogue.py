@@ -28,6 +28,7 @@ class ModelEntry:
         default_options: the value of each option that a preset leaves out.
         fixed_options: what else the class is called with, and no preset can change.
         losses: names of the losses that the network computes itself, all of them on boxes.
+        most_classes: how many defect classes it can tell apart; None: any number.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelEntry:
     default_options: dict[str, Any] = field(default_factory=dict)
     fixed_options: dict[str, Any] = field(default_factory=dict)
     losses: tuple[str, ...] = ()
+    most_classes: int | None = None
 
 
 _STARNETS = tuple(f"starnet_{size}" for size in ("s1", "s2", "s3", "s4", "s050", "s100", "s150"))
@@ -130,6 +132,7 @@ _METHODS = (
         preset="weak-lnet-dnet",
         options={"decision_kernel": (3, 5), "decision_hidden": _SWITCH, "width": Number(0.125, 1)},
         default_options={"decision_kernel": 3, "decision_hidden": False, "width": 1.0},
+        most_classes=1,
     ),
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 from defectctl.config.schema import InputConfig
 from defectctl.dataset.types import Dataset, Sample
 from defectctl.imaging.geometry import Geometry
-from defectctl.loading.box_truth import box_truth
+from defectctl.loading.box_truth import box_truth, boxes_need_mask
 from defectctl.loading.pictures import PictureStore
 from defectctl.loading.prefetch import prefetch
 from defectctl.messages import progress
@@ -25,8 +25,7 @@ def box_sizes(
     """
 
     def sizes(sample: Sample) -> np.ndarray:
-        known = dataset.known(sample)
-        mask = pictures.mask(sample) if set(known.mask) - set(known.boxes) else None
+        mask = pictures.mask(sample) if boxes_need_mask(dataset, sample) else None
         truth = box_truth(dataset, sample, mask, min_area)
         boxes = np.asarray(truth.boxes, np.float64).reshape(-1, 4)[~np.asarray(truth.crowd, bool)]
         scale = np.ones(2)

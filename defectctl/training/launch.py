@@ -17,6 +17,7 @@ from defectctl.config.schema import Preset
 from defectctl.fileio import folder_lock, write_json, write_text
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.inference.device import choose_device, choose_precision, set_threads
+from defectctl.loading.box_truth import boxes_need_mask
 from defectctl.loading.pictures import PictureStore
 from defectctl.loading.train_batches import TrainBatches
 from defectctl.messages import say, warn
@@ -113,7 +114,8 @@ def _resolved(job: TrainJob, pictures: PictureStore) -> Preset:
     if not needs_survey(preset):
         return preset
     survey = None
-    if "masks" in job.needs:
+    from_components = "boxes" in job.needs and any(boxes_need_mask(job.dataset, sample) for sample in job.train)
+    if "masks" in job.needs or from_components:
         survey = survey_labels(job.train, pictures, len(job.dataset.classes))
         if job.resume is None:
             _tell_labels(job, survey)

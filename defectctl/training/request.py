@@ -104,6 +104,11 @@ def check_request(options: TrainOptions) -> TrainJob:
     split = load_split(dataset, options.split or stored.get("split"))
     if stored:
         _same_data(stored, dataset, split)
+    if entry.most_classes is not None and len(dataset.classes) > entry.most_classes:
+        raise InputError(
+            f"model '{entry.name}' tells {entry.most_classes} class of defects, and '{dataset.root}' has "
+            f"{len(dataset.classes)}; prepare it with one (--map OLD=NEW), or choose another preset"
+        )
     check_writable(run or out, "the run folder")
     by_id = {sample.id: sample for sample in dataset.samples}
     parts = {name: [by_id[i] for i in split.parts.get(name, [])] for name in ("train", "val")}

@@ -216,3 +216,9 @@ def test_reading_presets_imports_neither_torch_nor_opencv() -> None:
 def test_the_last_stage_must_be_able_to_give_the_model() -> None:
     with pytest.raises(InputError, match="keep_best: false; the last stage"):
         load_preset("quick", ["train.stages.0.keep_best=false"])
+
+
+def test_crops_that_nobody_takes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"train\.crops, which input.mode 'resize' does not take"):
+        load_preset("quick", ["train.crops.defect_share=0.9"])
+    assert load_preset("quick", ["train.crops.defect_share=0.9", "input.mode=tile"]).train.crops.defect_share == 0.9

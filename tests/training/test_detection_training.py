@@ -97,3 +97,17 @@ def test_a_loss_on_what_the_model_does_not_deliver_is_refused_at_once(preset, lo
     given = ["--preset", preset, "--data", str(root), "--out", str(out), "--set", f"train.stages.0.losses={losses}"]
     assert main(["train", *given]) == 2
     assert words in capsys.readouterr().err and not out.exists()
+
+
+def test_more_classes_than_a_model_tells_are_refused_at_once(tmp_path, capsys):
+    root, out = dataset(tmp_path / "d", "masks"), tmp_path / "runs"
+    assert main(["train", "--preset", "weak-lnet-dnet", "--data", str(root), "--out", str(out), "--dry-run"]) == 2
+    assert "tells 1 class of defects, and" in capsys.readouterr().err and not out.exists()
+
+
+def test_specks_in_the_masks_are_no_boxes_of_a_detector_either(tmp_path, capsys):
+    """Boxes made of mask components leave out what `predict.min_area` does, which the masks give here too."""
+    root = dataset(tmp_path / "d", "masks")
+    assert train(root, tmp_path / "runs", "yolov5s", "train.stages.0.epochs=1") == 0
+    resolved = load_preset(str(next((tmp_path / "runs").glob("*/preset.yaml"))))
+    assert isinstance(resolved.predict.min_area, int)

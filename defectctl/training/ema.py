@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Ema:
     """Shadow weights `s <- d s + (1 - d) w` after each update, with `d = min(decay, (1 + n) / (10 + n))`.
 
-    The growing decay lets the average leave the random start within its first updates. Buffers (batch norm's
-    statistics) are averages already and are copied.
+    The growing decay lets the average leave the random start within its first updates. Batch norm's statistics are
+    averaged like the weights, so that both stand for the same stretch of training; counters are copied.
 
     Args:
         model: the model being trained.
@@ -30,9 +30,8 @@ class Ema:
         """Take in the weights after an update."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        trained = {name for name, _ in model.named_parameters()}
         for name, value in model.state_dict().items():
-            if name in trained:
+            if value.is_floating_point():
                 self.shadow[name].lerp_(value.to(self.shadow[name].dtype), 1 - decay)
             else:
                 self.shadow[name].copy_(value)

@@ -148,6 +148,16 @@ def test_ema_by_hand():
     assert net.weight.item() == 2
 
 
+def test_ema_averages_batch_norms_statistics_and_copies_its_counter():
+    norm = torch.nn.BatchNorm2d(1)
+    ema = Ema(norm, 0.5)
+    norm.running_mean.fill_(11.0)  # was 0
+    norm.num_batches_tracked.fill_(7)
+    ema.update(norm)  # decay 2 / 11
+    assert ema.shadow["running_mean"].item() == pytest.approx(9.0)
+    assert ema.shadow["num_batches_tracked"].item() == 7
+
+
 def test_seeds_are_spread_and_fixed():
     assert mix(1, 2) != mix(2, 1) and mix(1, 2) == mix(1, 2) and 0 <= mix(0) < 2**63
     assert len({mix(0, i) for i in range(1000)}) == 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -230,6 +231,24 @@ class CropConfig(Strict):
     defect_share: Probability = 0.5
 
 
+def _reference(value: Any) -> Any:
+    if value == "auto" or (_is_number(value) and 0 < value <= 1):
+        return value if value == "auto" else float(value)
+    raise problem(f"must be a share of the network's input, more than 0 and at most 1, or auto, not {value!r}")
+
+
+def _class_weights(value: Any) -> Any:
+    if value is None or value == "auto":
+        return value
+    if isinstance(value, list | tuple) and len(value) >= 2 and all(_is_number(v) and v >= 0 for v in value):
+        return [float(v) for v in value]
+    raise problem(f"must be auto or a list of weights of 0 or more, background first, not {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 class DynamicThreshold(Strict):
     """Weighs defect pixels by the size of a batch's defects (SME-DeepLabV3+, "dynamic threshold adjustment").
 
@@ -238,7 +257,7 @@ class DynamicThreshold(Strict):
             measures it.
     """
 
-    reference: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
+    reference: Annotated[float | Literal["auto"], BeforeValidator(_reference)] = "auto"
 
 
 class TrainConfig(Strict):
@@ -274,7 +293,7 @@ class TrainConfig(Strict):
     stages: Annotated[list[StageConfig], Field(min_length=1)]
     select: Annotated[str, Field(pattern=r"^val/\w+$")] = "val/defect_iou"
     loss_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    class_weights: Annotated[list[NotNegative], Field(min_length=2)] | Literal["auto"] | None = None
+    class_weights: Annotated[list[float] | Literal["auto"] | None, BeforeValidator(_class_weights)] = None
     crops: CropConfig = CropConfig()
     dynamic_threshold: DynamicThreshold | None = None
     limit_defective: Count | None = None

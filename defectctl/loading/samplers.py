@@ -33,10 +33,8 @@ def epoch_batches(
         size = max(count // batch_size, 1) * batch_size
         chosen = generator.choice(count, size=size, p=_balanced(class_sets)).tolist()
         return [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
-    defective, good = _two_kinds(sampler, labels)
+    defective, good = two_kinds(sampler, batch_size, labels)
     if sampler == "pairs":
-        if batch_size % 2:
-            raise InputError(f"the sampler 'pairs' needs an even train.batch_size, not {batch_size}")
         half = batch_size // 2
         rounds = max(len(defective) // half, 1)
         first, second = _cycle(defective, rounds * half, generator), _cycle(good, rounds * half, generator)
@@ -61,7 +59,17 @@ def _balanced(class_sets: Sequence[frozenset[int]]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _two_kinds(sampler: str, labels: Sequence[int]) -> tuple[list[int], list[int]]:
+def two_kinds(sampler: str, batch_size: int, labels: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Indices of the defective and of the good samples, for `pairs` and `alternate`.
+
+    Args:
+        labels: per sample 1 defective, 0 good, -1 unknown.
+
+    Raises:
+        InputError: one kind is missing, or `pairs` cannot halve its batches.
+    """
+    if sampler == "pairs" and batch_size % 2:
+        raise InputError(f"the sampler 'pairs' needs an even train.batch_size, not {batch_size}")
     defective = [i for i, label in enumerate(labels) if label == 1]
     good = [i for i, label in enumerate(labels) if label == 0]
     if not defective or not good:

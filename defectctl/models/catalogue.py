@@ -22,6 +22,7 @@ class ModelEntry:
             `initialise()` (a start without weights), `pretrained_encoder()` (ImageNet weights), `decode(output)` (a
             `Boxes` per image) and `losses(output, targets)` (a scalar by name) stand where they are needed.
         tasks: what it delivers, of `TASKS`.
+        parts: what a training stage may name; some options leave one out (`decoder: none` has no `segmentation`).
         paper: where the network was published.
         preset: the packaged preset that trains it.
         options: per option what it takes.
@@ -36,6 +37,7 @@ class ModelEntry:
     tasks: tuple[str, ...]
     paper: str
     preset: str
+    parts: tuple[str, ...] = ("encoder", "segmentation")
     options: dict[str, Option] = field(default_factory=dict)
     default_options: dict[str, Any] = field(default_factory=dict)
     fixed_options: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +101,7 @@ _METHODS = (
         tasks=("segmentation", "detection"),
         paper="Multi-task defect segmentation and detection, Sensors 22:9845, 2022",
         preset="multitask",
+        parts=("encoder", "detection", "segmentation"),
         options={
             **_YOLO_OPTIONS,
             "context": ("ddwaspp", "dwaspp", "denseaspp", "aspp", "none"),
@@ -130,6 +133,7 @@ _METHODS = (
         tasks=("segmentation", "decision"),
         paper="LNet/DNet, weakly supervised, IEEE Access, 2020",
         preset="weak-lnet-dnet",
+        parts=("shared", "localisation", "decision"),
         options={"decision_kernel": (3, 5), "decision_hidden": _SWITCH, "width": Number(0.125, 1)},
         default_options={"decision_kernel": 3, "decision_hidden": False, "width": 1.0},
         most_classes=1,
@@ -225,6 +229,7 @@ _BASELINES = (
         tasks=("detection",),
         paper="YOLOv5 v6, the detection half of Sensors 22:9845, 2022",
         preset="yolov5s",
+        parts=("encoder", "detection"),
         options=dict(_YOLO_OPTIONS),
         default_options=dict(_YOLO_DEFAULTS),
         losses=_YOLO_LOSSES,
@@ -235,6 +240,7 @@ _BASELINES = (
         tasks=("detection",),
         paper="Faster R-CNN, NeurIPS 2015, arXiv 1506.01497; FPN, CVPR 2017, arXiv 1612.03144",
         preset="faster-rcnn",
+        parts=("encoder", "detection"),
         options={"backbone": ("resnet50", "resnet18")},
         default_options={"backbone": "resnet50"},
         losses=("rpn_objectness", "rpn_box", "roi_class", "roi_box"),
@@ -245,6 +251,7 @@ _BASELINES = (
         tasks=("decision",),
         paper="Deep residual learning, CVPR 2016, arXiv 1512.03385",
         preset="resnet18",
+        parts=("encoder", "decision"),
         options={},
         default_options={},
     ),
@@ -254,6 +261,7 @@ _BASELINES = (
         tasks=("segmentation", "decision"),
         paper="SegDecNet, J. Intelligent Manufacturing 2019 and Computers in Industry 2021",
         preset="segdecnet",
+        parts=("segmentation", "decision"),
         options={"stop_gradient": _SWITCH, "width": Number(0.0625, 1)},
         default_options={"stop_gradient": True, "width": 1.0},
     ),

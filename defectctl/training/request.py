@@ -11,10 +11,14 @@ from defectctl.config.presets import load_preset
 from defectctl.config.schema import Preset
 from defectctl.dataset.locate import find_dataset
 from defectctl.dataset.store import load_dataset, load_split
+from defectctl.dataset.truth import recorded_state
 from defectctl.dataset.types import Dataset, Sample, Split
-from defectctl.errors import InputError
+from defectctl.errors import InputError, nearest
 from defectctl.fileio import check_writable
 from defectctl.inference.device import check_device_name
+from defectctl.loading.samplers import two_kinds
+from defectctl.metrics.summary import IMAGE_RANKING
+from defectctl.models.catalogue import ModelEntry
 from defectctl.models.registry import check_model, complete_options, find_entry
 from defectctl.training.limit import limit_defective
 from defectctl.training.loss_names import check_losses, check_outputs, needs_of
@@ -99,6 +103,7 @@ def check_request(options: TrainOptions) -> TrainJob:
     check_losses(preset.train, entry.losses)
     check_outputs(preset.train, entry.tasks)
     check_select(preset.train.select, entry.tasks)
+    _check_parts(preset, entry)
     root = Path(stored["data"]) if options.data is None and "data" in stored else options.data
     dataset = load_dataset(find_dataset(root))
     split = load_split(dataset, options.split or stored.get("split"))
@@ -121,6 +126,7 @@ def check_request(options: TrainOptions) -> TrainJob:
     _check_truth(dataset, split, parts["train"], preset, needs)
     check_validated(preset.train.select, needs)
     parts["train"] = limit_defective(dataset, parts["train"], preset.train.limit_defective, preset.train.seed)
+    _check_kinds(dataset, parts, preset)
     weights = preset.train.class_weights
     if isinstance(weights, list) and len(weights) != 1 + len(dataset.classes):
         raise InputError(
@@ -130,6 +136,40 @@ def check_request(options: TrainOptions) -> TrainJob:
     if isinstance(weights, list) and not any(weights):
         raise InputError("train.class_weights are all 0, so that no pixel would count; give one class a weight above 0")
     return TrainJob(preset, dataset, split, parts["train"], parts["val"], needs, out, run, options)
+
+
+def _check_parts(preset: Preset, entry: ModelEntry) -> None:
+    """Refuse the name of a part that the model does not have."""
+    for number, stage in enumerate(preset.train.stages):
+        for name in [*(stage.train or []), *(part for turn in stage.turns or [] for part in turn.train)]:
+            if name not in entry.parts:
+                raise InputError(
+                    f"train.stages.{number} trains the part '{name}', but the parts of model '{entry.name}' are "
+                    f"{', '.join(entry.parts)}{nearest(name, entry.parts)}"
+                )
+
+
+def _check_kinds(dataset: Dataset, parts: dict[str, list[Sample]], preset: Preset) -> None:
+    """Refuse data without defective or without good parts where the sampler or `select` needs both.
+
+    Says nothing where the record cannot tell which a part is.
+    """
+    states = {name: [recorded_state(dataset, sample) for sample in samples] for name, samples in parts.items()}
+    if None not in states["train"]:
+        for stage in preset.train.stages:
+            if stage.sampler in ("pairs", "alternate"):
+                two_kinds(stage.sampler, preset.train.batch_size, [s for s in states["train"] if s is not None])
+    defective, good = states["val"].count(1), states["val"].count(0)
+    if (
+        preset.train.select.removeprefix("val/") in IMAGE_RANKING
+        and None not in states["val"]
+        and not (defective and good)
+    ):
+        raise InputError(
+            f"train.select '{preset.train.select}' compares defective with good parts, and the validation part of "
+            f"'{dataset.root}' has {defective} defective and {good} good ones; choose another metric "
+            "(--set train.select=val/…) or another split"
+        )
 
 
 def _check_truth(dataset: Dataset, split: Split, samples: list[Sample], preset: Preset, needs: frozenset[str]) -> None:

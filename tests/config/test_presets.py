@@ -222,3 +222,16 @@ def test_crops_that_nobody_takes_are_refused() -> None:
     with pytest.raises(InputError, match=r"train\.crops, which input.mode 'resize' does not take"):
         load_preset("quick", ["train.crops.defect_share=0.9"])
     assert load_preset("quick", ["train.crops.defect_share=0.9", "input.mode=tile"]).train.crops.defect_share == 0.9
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.class_weights=x", "train.class_weights must be auto or a list of weights of 0 or more"),
+        ("train.class_weights=[1, -1]", "background first, not [1, -1]"),
+        ("train.dynamic_threshold={reference: 2}", "train.dynamic_threshold.reference must be a share"),
+    ],
+)
+def test_values_of_several_kinds_are_refused_in_one_sentence(small: str, override: str, words: str) -> None:
+    told = message(small, [override])
+    assert words in told and "literal" not in told and "\n" not in told

@@ -162,6 +162,10 @@ def test_parts_cover_every_parameter_once(name):
     assert sorted(inside) == sorted(id(parameter) for parameter in model.parameters())
 
 
+def test_the_registry_names_the_parts(name):
+    assert REGISTRY[name].parts == tuple(build(name).parts)
+
+
 def test_same_seed_same_weights(name):
     first, second = build(name).state_dict(), build(name).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)

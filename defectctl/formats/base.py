@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -52,13 +54,37 @@ class RawShape:
     crowd: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """An image that stands only inside a JSON file, as base64 text under `key`; opened like a file."""
+
+    json: Path
+    key: str = "imageData"
+
+    @property
+    def name(self) -> str:
+        """The name of the file it stands in."""
+        return self.json.name
+
+    def read_bytes(self) -> bytes:
+        """The image file's bytes.
+
+        Raises:
+            OSError: the JSON cannot be read, or holds no base64 text there.
+        """
+        try:
+            return base64.b64decode(json.loads(self.json.read_bytes().decode("utf-8-sig"))[self.key], validate=True)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise OSError(f"the image embedded under '{self.key}' cannot be read ({error})") from error
+
+
 @dataclass(slots=True)
 class RawSample:
     """One image of the raw folder with its annotation, nothing decoded yet.
 
     Attributes:
         id: path below the raw folder, POSIX, with extension.
-        image: the file.
+        image: the file, or the file that it is embedded in.
         mask: pixel mask file, or None.
         shapes: annotated objects, or None where the format has none for this image.
         class_name: the one class of a binary mask, where prefix or folder tells it.
@@ -68,7 +94,7 @@ class RawSample:
     """
 
     id: str
-    image: Path
+    image: Path | EmbeddedImage
     mask: Path | None = None
     shapes: list[RawShape] | None = None
     class_name: str | None = None
@@ -90,6 +116,7 @@ class RawSource:
         class_values: for pixel masks, stored value -> class name, where the format states it; else None.
         findings: unmatched and contradictory files.
         knows_boxes, knows_masks: whether annotations of these kinds are complete for the classes.
+        exclusive: whether a binary mask of one class says that no other class is there either.
     """
 
     format: str
@@ -101,6 +128,7 @@ class RawSource:
     findings: list[Finding] = field(default_factory=list)
     knows_boxes: bool = False
     knows_masks: bool = False
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +138,8 @@ class ReadOptions:
     Attributes:
         classes: names in order of the index, or empty.
         classes_from: `prefix` or `folder`, or None.
-        mask_values: stored mask value -> class name ("background" and "unknown" are understood), or None.
+        mask_values: stored mask value -> class name ("background" and "unknown" are understood), or None; a colour is
+            `mask_stored.COLOUR_FLAG | 0xRRGGBB`.
     """
 
     classes: tuple[str, ...] = ()

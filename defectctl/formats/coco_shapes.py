@@ -29,9 +29,17 @@ def shape_of(item: dict[str, Any], name: str, size: tuple[int, int] | None) -> t
     box = _box(item.get("bbox"), size, problems)
     if region is None and box is None:
         if not problems:
-            problems.append(("empty-annotation", "it has neither segmentation nor box: left out"))
+            problems.append(("empty-annotation", "it has neither segmentation nor box: left out; draw it again"))
         return None, problems
-    return RawShape(name, box, region, crowd=bool(item.get("iscrowd", 0))), problems
+    return RawShape(name, box, region, crowd=_is_crowd(item)), problems
+
+
+def _is_crowd(item: dict[str, Any]) -> bool:
+    """Whether an annotation is a region of many objects; CVAT, told by `attributes`, flags each of its masks so."""
+    flag = item.get("iscrowd", 0)
+    crowd = flag.strip() not in ("", "0") if isinstance(flag, str) else bool(flag)
+    drawn = isinstance(item.get("segmentation"), dict) and isinstance(item.get("attributes"), dict)
+    return crowd and not (drawn and not item["attributes"].get("is_crowd"))
 
 
 def _region(value: Any, size: tuple[int, int] | None, problems: Problems) -> Region | None:
@@ -40,7 +48,7 @@ def _region(value: Any, size: tuple[int, int] | None, problems: Problems) -> Reg
     if isinstance(value, dict):
         return _run_length(value, size, problems)
     if not isinstance(value, list):
-        problems.append(("odd-polygon", f"its segmentation is a {type(value).__name__}: left out"))
+        problems.append(("odd-polygon", f"its segmentation is a {type(value).__name__}; left out, export it again"))
         return None
     if all(_is_number(v) for v in value):
         value = [value]

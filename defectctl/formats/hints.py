@@ -9,8 +9,11 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from defectctl.formats.base import RawSource
+from defectctl.errors import InputError
+from defectctl.formats.base import RawSource, ReadOptions
+from defectctl.formats.good_folders import is_good
 from defectctl.formats.mask_values import MaskCoding
+from defectctl.formats.names import class_of
 
 _PREFIX = re.compile(r"([^\W\d_]+)[ _-]?\d+")
 _FEWEST_IMAGES = 5
@@ -29,6 +32,25 @@ def prefix_hint(source: RawSource, coding: MaskCoding) -> str | None:
         return None
     names = ", ".join(sorted(frequent))
     return f"the image names begin with {names}: --classes-from prefix makes these the classes"
+
+
+def folder_hint(source: RawSource, coding: MaskCoding) -> str | None:
+    """A hint at `--classes-from folder` where binary masks lie in folders like `MT_Crack/Imgs`, `MT_Free/Imgs`."""
+    if coding.one_class or len(coding.classes) != 1:
+        return None
+    try:
+        own = [class_of(sample.id, ReadOptions(classes_from="folder")) for sample in source.samples if sample.mask]
+    except InputError:
+        return None
+    names = {name for name in own if name and not is_good(name)}
+    if not 2 <= len(names) <= _MOST_CLASSES or any(letter.isdigit() for name in names for letter in name):
+        return None  # numbered folders are parts or days
+    return f"the folders are called {', '.join(sorted(names))}: --classes-from folder makes these the classes"
+
+
+def class_hint(source: RawSource, coding: MaskCoding) -> str | None:
+    """Where the classes of binary masks may be found: in the prefixes of the names, else in the folders."""
+    return prefix_hint(source, coding) or folder_hint(source, coding)
 
 
 def inverted_hint(pixels: NDArray[np.int64]) -> str | None:

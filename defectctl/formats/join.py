@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectctl.errors import InputError
-from defectctl.formats.base import Finding
+from defectctl.formats.base import EmbeddedImage, Finding
 from defectctl.formats.opened import Opened, View
 from defectctl.formats.threads import on_threads
 from defectctl.imaging.reader import ImageError, decode_image
@@ -168,7 +168,7 @@ def _thumbs(views: list[View]) -> dict[tuple[int, int], tuple[list[int], NDArray
     return {size: (indices, np.stack(thumbs)) for size, (indices, thumbs) in rows.items()}
 
 
-def _thumb(path: Path) -> tuple[tuple[int, int], NDArray[np.float32]] | None:
+def _thumb(path: Path | EmbeddedImage) -> tuple[tuple[int, int], NDArray[np.float32]] | None:
     grey = _grey(path)
     if grey is None:
         return None
@@ -176,7 +176,7 @@ def _thumb(path: Path) -> tuple[tuple[int, int], NDArray[np.float32]] | None:
     return grey.shape[:2], small.ravel() - np.float32(128)  # centred, so that float32 sums stay exact enough
 
 
-def _grey(path: Path) -> NDArray[np.float32] | None:
+def _grey(path: Path | EmbeddedImage) -> NDArray[np.float32] | None:
     """Pixels as `(H, W)` float32 grey, 0..255; None where the file cannot be read (told when it is written)."""
     try:
         grey = decode_image(path.read_bytes(), "grey", name=path.name)

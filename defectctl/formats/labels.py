@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectctl.dataset.types import UNKNOWN, Known, Object
-from defectctl.formats.base import Finding
+from defectctl.formats.base import EmbeddedImage, Finding
 from defectctl.formats.opened import View
 from defectctl.formats.shapes import paint
 from defectctl.imaging.reader import ImageError, ImageInfo
@@ -60,11 +60,14 @@ def translate(view: View, info: ImageInfo, findings: list[Finding]) -> Labels:
     result = Labels(_known(view), label=source.names.get(raw.label, raw.label) if raw.label is not None else None)
     if raw.mask is not None:
         result.mask = _read_mask(view, info, findings)
+        _settle_label(result, view, findings)
     elif raw.shapes is not None:
         painted = paint(raw.shapes, source.labels, info.height, info.width, with_mask=source.raw.knows_masks)
         findings += [Finding(source.file(raw.id), key, text, dropped) for key, text, dropped in painted.problems]
         result.covered = painted.covered
-        result.mask, result.objects, result.instances = painted.mask, painted.objects, painted.instances
+        result.mask = painted.mask
+        if source.raw.knows_boxes:  # else a region is a class's pixels, not one object
+            result.objects, result.instances = painted.objects, painted.instances
         if painted.box_only:
             known = result.known
             mask = tuple(i for i in known.mask if i not in painted.box_only)
@@ -156,7 +159,7 @@ def _known(view: View) -> Known:
             return Known(known.mask, known.boxes, True)
         return Known(image=True)
     one_class = source.coding is not None and source.coding.one_class
-    if one_class and raw.class_name is not None and raw.label != GOOD:
+    if one_class and raw.class_name is not None and raw.label != GOOD and not source.raw.exclusive:
         return Known((source.labels[raw.class_name],), known.boxes, known.image)
     return known
 
@@ -183,6 +186,17 @@ def _read_mask(view: View, info: ImageInfo, findings: list[Finding]) -> NDArray[
     return mask
 
 
+def _settle_label(result: Labels, view: View, findings: list[Finding]) -> None:
+    """A mask tells more than an image label, unless it shows nothing on a part that is said to be defective."""
+    assert result.mask is not None
+    if result.mask.any():
+        result.label = None
+    elif result.label not in (None, GOOD):
+        text = f"the folder says '{result.label}', but its mask is empty: kept with the image label alone"
+        findings.append(Finding(view.source.file(view.raw.id), "contradictory", text))
+        result.mask, result.known = None, Known(image=True)
+
+
 def _check_stated_size(view: View, info: ImageInfo) -> None:
     if view.raw.stated_size is None or view.raw.stated_size == (info.width, info.height):
         return
@@ -192,7 +206,7 @@ def _check_stated_size(view: View, info: ImageInfo) -> None:
     raise LeftOut(view.source.file(view.raw.id), "size-differs", text)
 
 
-def read_file(path: Path, name: str) -> bytes:
+def read_file(path: Path | EmbeddedImage, name: str) -> bytes:
     """A file's bytes; raises `LeftOut` where it cannot be read."""
     try:
         return path.read_bytes()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from defectctl.errors import InputError
 from defectctl.formats.base import Finding, Listing, RawSample, ReadOptions
+
+T = TypeVar("T")
 
 PART_WORDS = {
     "train": "train",
@@ -26,6 +29,8 @@ PART_WORDS = {
 
 MASK_HINT = re.compile(r"mask|label|annot|ground.?truth|truth|segm?entation|(^|[^a-z])(gt|seg|lbl)s?([^a-z]|$)", re.I)
 SECOND_HINT = re.compile(r"object|instance|visuali[sz]|(^|[^a-z])viz?([^a-z]|$)|overlay|preview|colou?r", re.I)
+_FOR_ALL = re.compile(r"(jpeg)?im(a)?g(e)?s?|jpegs?|pictures?|pics?|photos?|raw|data|source", re.I)
+"""Folder names that tell nothing of the class below or above them (`MT_Crack/Imgs`)."""
 IMAGE_HINT = re.compile(r"image|img|source|photo|picture|(^|[^a-z])raw([^a-z]|$)", re.I)
 
 
@@ -97,9 +102,16 @@ def _assign(
 ) -> None:
     named = _meant(line, by_stem)
     if named is None:
-        findings.append(Finding(file, "no-image", f"lists '{line}', which is no annotated image: passed over"))
+        findings.append(
+            Finding(
+                file,
+                "no-image",
+                f"lists '{line}', which is no annotated image: passed over; add the image or take out the line",
+            )
+        )
         return
-    sample = by_stem[named][best_match([s.id for s in by_stem[named]], line)[0]]
+    fitting = same_case(by_stem[named], line, lambda sample: stem_of(sample.id))
+    sample = fitting[best_match([s.id for s in fitting], line)[0]]
     if taken.setdefault(sample.id, part) != part:
         kept = taken[sample.id]
         findings.append(Finding(sample.id, "in-two-parts", f"listed in {kept} and in {part}: kept in {kept}"))
@@ -132,6 +144,13 @@ def _meant(line: str, by_stem: dict[str, list[RawSample]]) -> str | None:
             if stem in by_stem:
                 return stem
     return None
+
+
+def same_case(candidates: list[T], text: str, name_of: Callable[[T], str]) -> list[T]:
+    """Of candidates whose names differ in case only those that `text` spells exactly; all where it spells none."""
+    name = text.replace("\\", "/").rpartition("/")[2].strip()
+    exact = [c for c in candidates if name_of(c) in (name, stem_of(name), name.split(" ")[0])]
+    return exact or candidates
 
 
 def best_match(candidates: list[str], near: str) -> list[int]:
@@ -181,10 +200,12 @@ def class_of(file: str, options: ReadOptions, ignored: Iterable[str] = ()) -> st
         name = class_from_prefix(file)
     else:
         folders = [f for f in PurePosixPath(file).parts[:-1] if f not in set(ignored) and not part_of_name(f)]
-        name = folders[-1] if folders else ""
+        telling = [f for f in folders if not _FOR_ALL.fullmatch(f)] or folders
+        name = telling[-1] if telling else ""
     if not name:
         source = options.classes_from
-        raise InputError(f"--classes-from {source}: '{file}' has no {source} that names a class")
+        remedy = "put it into a folder of its class" if source == "folder" else "name it like scratch_1"
+        raise InputError(f"--classes-from {source}: '{file}' has no {source} that names a class; {remedy}")
     return name
 
 
@@ -203,3 +224,24 @@ def order_classes(found: dict[str, str], options: ReadOptions, key: Iterable[str
         if name not in options.classes:
             raise InputError(f"'{file}' uses the class '{name}', which --classes does not name; add it to the list")
     return list(options.classes)
+
+
+class Spelling:
+    """Keeps one spelling of class names that differ in case only: the user's, else the first met.
+
+    Args:
+        wanted: the names of `--classes`.
+    """
+
+    def __init__(self, wanted: Iterable[str] = ()) -> None:
+        self._known = {name.casefold(): name for name in wanted}
+        self._told: set[str] = set()
+
+    def take(self, name: str, file: str, findings: list[Finding]) -> str:
+        """The spelling to use; where it is another one, a finding tells once."""
+        known = self._known.setdefault(name.casefold(), name)
+        if known != name and name not in self._told:
+            self._told.add(name)
+            text = f"the class '{name}' differs from '{known}' in case only: taken as '{known}'"
+            findings.append(Finding(file, "case-differs", text))
+        return known

@@ -64,7 +64,8 @@ class Opened:
         """What the source's labels speak of by default, in the dataset's class indices."""
         every = tuple(sorted(set(self.labels.values())))
         masks, boxes = self.raw.knows_masks, self.raw.knows_boxes
-        return Known(every if masks else (), every if boxes else (), masks or boxes)
+        image = masks or boxes or any(sample.label is not None for sample in self.raw.samples)
+        return Known(every if masks else (), every if boxes else (), image)
 
     def lookup(self) -> NDArray[np.uint8]:
         """`(256,)` uint8: own mask index -> class index in the dataset, 0 and 255 as they are."""
@@ -104,6 +105,7 @@ def open_source(
     """
     listing = list_folder(root)
     source = recognise(listing, format).read(listing, read)
+    source.findings += listing.findings
     source.findings += [
         Finding(file.as_posix(), "unreadable", f"{file.suffix} files are not read; save it as PNG or TIFF", True)
         for file in listing.files

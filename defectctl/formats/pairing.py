@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
 from defectctl.formats.base import Finding, Listing
-from defectctl.formats.names import IMAGE_HINT, MASK_HINT, SECOND_HINT, stem_of
+from defectctl.formats.names import IMAGE_HINT, MASK_HINT, SECOND_HINT, part_of_name, stem_of
 from defectctl.formats.peek import tell_masks
 
 MOST_MEMBERS = 8
@@ -74,12 +75,33 @@ Keyed = Iterable[tuple[Hashable, Any, str]]
 """`(family, key, file)`: files of two families with the same key belong together."""
 
 
+def _exact_where_needed(keyed: Keyed) -> Iterator[tuple[Hashable, Any, str]]:
+    """Keys that do not heed case, except where two files of a family differ in case only (`A.png`, `a.png`)."""
+    items = [(family, key, _folded(key), file) for family, key, file in keyed]
+    bare = {file.rpartition(".")[0] for _, _, _, file in items}
+    doubtful: set[Any] = set()
+    if len({name.casefold() for name in bare}) < len(bare):
+        counts = Counter((family, folded) for family, _, folded, _ in items)
+        doubtful = {folded for (_, folded), count in counts.items() if count > 1}
+    for family, key, folded, file in items:
+        yield family, key if folded in doubtful else folded, file
+
+
+def _folded(key: tuple[Any, str]) -> tuple[Any, str]:
+    return _folded_folders(key[0]), key[1].casefold()
+
+
+@lru_cache(maxsize=4096)
+def _folded_folders(folders: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return folders.casefold() if isinstance(folders, str) else tuple(folder.casefold() for folder in folders)
+
+
 def _candidates(
     listing: Listing, keyed: Keyed, partners: Callable[[Hashable, Hashable], tuple | None]
 ) -> list[_Candidate]:
     """Pairs of families that share keys and of which one side holds masks, best first."""
     groups: dict[Any, list[tuple[Hashable, str]]] = defaultdict(list)
-    for family, key, file in keyed:
+    for family, key, file in _exact_where_needed(keyed):
         groups[key].append((family, file))
     shared: dict[tuple[Hashable, Hashable], list[tuple[str, str]]] = defaultdict(list)
     for members in groups.values():
@@ -176,12 +198,14 @@ def _pair_trees(listing: Listing, files: list[str], tree_of: Callable[[str], tup
 
     def keyed() -> Iterator[tuple[str, Any, str]]:
         for file, (name, rest) in trees.items():
-            stem = stem_of(file).casefold()
+            stem = stem_of(file)
             prefix, suffix = affixes.get(name, (0, 0))
             yield name, (rest, stem[prefix : len(stem) - suffix]), file
 
+    @lru_cache(maxsize=4096)  # asked for every pair of files
     def partners(first: str, second: str) -> tuple[str, str] | None:
-        return (first, second) if first != second else None
+        parts = {part_of_name(first), part_of_name(second)} - {None}
+        return (first, second) if first != second and len(parts) < 2 else None
 
     candidates = _candidates(listing, keyed(), partners)
     return _finish(candidates, files, lambda file: trees[file][0] if file in trees else None)
@@ -219,11 +243,11 @@ def pair_suffixes(listing: Listing) -> Pairing:
 
     def keyed() -> Iterator[tuple[tuple[str, str], Any, str]]:
         for file in files:
-            folder, _, name = file.casefold().rpartition("/")
+            folder, _, name = file.rpartition("/")
             stem, _, ending = name.rpartition(".")
             cuts = [m.start() for m in _SPLIT.finditer(stem) if m.start()][-_MOST_SPLITS:]
             for cut in (*cuts, len(stem)):
-                yield (stem[cut:], ending), (folder, stem[:cut]), file
+                yield (stem[cut:].casefold(), ending.casefold()), (folder, stem[:cut]), file
 
     def partners(first: tuple[str, str], second: tuple[str, str]) -> tuple | None:
         if first[0] != second[0]:
@@ -249,14 +273,18 @@ def pair_suffixes(listing: Listing) -> Pairing:
 
 def unmatched_findings(pairing: Pairing) -> list[Finding]:
     """Findings for images without a mask, masks without an image, and folders of images that were not used."""
-    no_mask, no_image = "an image with no mask of its name: left out", "a mask with no image of its name: left out"
+    no_mask = "an image with no mask of its name: left out; add its mask (all black for a good part)"
+    no_image = "a mask with no image of its name: left out; add the image or take the mask away"
     findings = [Finding(file, "no-mask", no_mask, True) for file in pairing.lone_images]
     findings += [Finding(file, "no-image", no_image, True) for file in pairing.lone_masks]
     folders: dict[str, int] = defaultdict(int)
     for file in pairing.unused:
         folders[file.rpartition("/")[0] or "."] += 1
-    findings += [
-        Finding(folder, "unused-images", f"{count} image files that are neither images nor masks of the set", True)
-        for folder, count in sorted(folders.items())
-    ]
+    for folder, count in sorted(folders.items()):
+        text = (
+            f"{count} image files that are neither images nor masks of the set: left out; take them away or pair them"
+        )
+        if SECOND_HINT.search(folder):
+            text = f"{count} image files of objects, or pictures of masks: left out, the class masks are read instead"
+        findings.append(Finding(folder, "unused-images", text, True))
     return findings

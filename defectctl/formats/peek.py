@@ -16,6 +16,8 @@ FEW_VALUES = 24
 """A file with at most this many distinct values is a mask."""
 TOP_SHARE = 0.85
 """So is one whose four commonest values cover this share of its pixels (a mask smeared by JPEG, or with soft edges)."""
+FLAT_SHARE = 0.9
+"""So is one of 16 bits of whose pixels this share equals the next; sensors of 16 bits are too noisy for that."""
 EXAMPLES = 5
 _STRIDE_SIDE = 512
 _LOSSY = (".jpg", ".jpeg", ".webp", ".jp2")
@@ -42,6 +44,8 @@ def look(path: Path) -> Look | None:
         pixels = pixels[..., :3].astype(np.int64) @ weights
     counts = np.sort(np.unique(pixels, return_counts=True)[1])[::-1]
     few = len(counts) <= FEW_VALUES or counts[:4].sum() >= TOP_SHARE * counts.sum()
+    if pixels.dtype == np.uint16 and pixels.ndim == 2 and pixels.shape[1] > 1:  # numbers of single objects: flat areas
+        few = few or (pixels[:, 1:] == pixels[:, :-1]).mean() >= FLAT_SHARE
     return Look(len(counts), bool(few))
 
 

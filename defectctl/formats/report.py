@@ -10,7 +10,7 @@ from defectctl.dataset.folds import FoldPlan, leaks
 from defectctl.dataset.statistics import LabelCount, Statistics, equal_images
 from defectctl.dataset.types import Sample, Split
 from defectctl.formats.base import Finding
-from defectctl.formats.hints import inverted_hint, prefix_hint
+from defectctl.formats.hints import class_hint, inverted_hint
 from defectctl.formats.opened import Opened
 
 
@@ -20,7 +20,7 @@ def source_notes(sources: Sequence[Opened]) -> list[str]:
     for source in sources:
         coding = source.coding
         own = list(coding.notes) if coding else []
-        own += [hint for hint in (prefix_hint(source.raw, coding),) if hint] if coding else []
+        own += [hint for hint in (class_hint(source.raw, coding),) if hint] if coding else []
         own += [f"images left out by --exclude: {source.excluded}"] if source.excluded else []
         renamed = [f"{old} is {new}" for old, new in source.names.items() if old != new]
         own += [f"classes renamed: {', '.join(renamed)}"] if renamed else []

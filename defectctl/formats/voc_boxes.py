@@ -13,9 +13,11 @@ from defectctl.dataset.types import Box
 from defectctl.errors import InputError
 from defectctl.formats.base import Finding, Listing, RawSample, RawShape, RawSource, ReadOptions
 from defectctl.formats.names import (
+    Spelling,
     best_match,
     order_classes,
     part_of_folders,
+    same_case,
     set_list_parts,
     settle_parts,
     stem_of,
@@ -37,6 +39,7 @@ class _Annotation:
     filename: str
     size: tuple[int, int] | None
     objects: list[tuple[str, tuple[float, ...] | None]] = field(default_factory=list)
+    difficult: int = 0
 
 
 def recognise(listing: Listing) -> float:
@@ -66,13 +69,14 @@ def read(listing: Listing, options: ReadOptions) -> RawSource:
     annotations = [a for file in _xml_files(listing) if (a := _parse(listing, file, findings))]
     if not annotations:
         broken = f" ({findings[0].file}: {findings[0].text})" if findings else ""
-        raise InputError(f"'{listing.root}' holds no readable VOC annotation{broken}")
+        raise InputError(f"'{listing.root}' holds no readable VOC annotation{broken}; export it again")
     matched = _match(listing, annotations, findings)
     shift = _shift(annotations, findings)
+    spelling = Spelling(options.classes)
     found: dict[str, str] = {}
     samples = []
     for image, annotation in sorted(matched.items()):
-        shapes = list(_shapes(annotation, shift, findings))
+        shapes = list(_shapes(annotation, shift, spelling, findings))
         for shape in shapes:
             found.setdefault(shape.class_name, annotation.file)
         sample = RawSample(image, listing.root / image, shapes=shapes, part=part_of_folders(image))
@@ -80,6 +84,9 @@ def read(listing: Listing, options: ReadOptions) -> RawSource:
         samples.append(sample)
     set_list_parts(listing, samples, findings)
     layout = f"VOC boxes: {_folders(a.file for a in matched.values())} for the images in {_folders(matched)}"
+    difficult = sum(annotation.difficult for annotation in matched.values())
+    if difficult:
+        layout += f"; {difficult} objects marked difficult count like all others"
     layout += settle_parts(samples, findings)
     classes = order_classes(found, options)
     return RawSource(NAME, layout, listing.root, samples, classes, findings=findings, knows_boxes=True)
@@ -99,7 +106,7 @@ def _parse(listing: Listing, file: str, findings: list[Finding]) -> _Annotation 
     try:
         root = parse_xml((listing.root / file).read_bytes())
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
-        findings.append(Finding(file, "unreadable", f"not readable as XML ({error}): left out", True))
+        findings.append(Finding(file, "unreadable", f"not readable as XML ({error}): left out; export it again", True))
         return None
     if root.tag != "annotation":
         findings.append(Finding(file, "no-annotation", f"an XML of '{root.tag}', not VOC: passed over", True))
@@ -108,6 +115,7 @@ def _parse(listing: Listing, file: str, findings: list[Finding]) -> _Annotation 
     size = (int(width), int(height)) if width and height and width > 0 and height > 0 else None
     annotation = _Annotation(file, (root.findtext("filename") or "").strip(), size)
     for item in root.findall("object"):
+        annotation.difficult += _number(item.findtext("difficult")) == 1
         corners = [_number(item.findtext(f"bndbox/{key}")) for key in _CORNERS]
         box = None if None in corners else tuple(corners)
         annotation.objects.append(((item.findtext("name") or "").strip(), box))
@@ -152,7 +160,9 @@ def _match(listing: Listing, annotations: list[_Annotation], findings: list[Find
         if image is None:
             continue
         if image in matched:
-            text = f"annotates '{image}', which '{matched[image].file}' annotates already: left out"
+            text = (
+                f"annotates '{image}', which '{matched[image].file}' annotates already: left out; keep one of the two"
+            )
             findings.append(Finding(annotation.file, "duplicate-annotation", text, True))
             continue
         matched[image] = annotation
@@ -169,9 +179,18 @@ def _report_unmatched(listing: Listing, matched: dict[str, _Annotation], finding
         if folder not in used:
             idle[folder or "."] += 1
         elif file not in matched:
-            findings.append(Finding(file, "no-annotation", "an image with no XML of its name: left out", True))
+            findings.append(
+                Finding(
+                    file,
+                    "no-annotation",
+                    "an image with no XML of its name: left out; add one (without objects if good)",
+                    True,
+                )
+            )
     for folder, count in sorted(idle.items()):
-        findings.append(Finding(folder, "unused-images", f"{count} image files, none with an XML: left out", True))
+        findings.append(
+            Finding(folder, "unused-images", f"{count} image files, none with an XML: left out; take them away", True)
+        )
 
 
 def _image_of(annotation: _Annotation, by_stem: dict[str, list[str]], findings: list[Finding]) -> str | None:
@@ -180,13 +199,16 @@ def _image_of(annotation: _Annotation, by_stem: dict[str, list[str]], findings: 
     agrees = not stated or own in (stated, stem_of(stated))
     candidates = by_stem.get(own) or by_stem.get(stem_of(stated)) or by_stem.get(stated) or []
     if not candidates:
-        findings.append(Finding(annotation.file, "no-image", "an XML with no image of its name: left out", True))
+        findings.append(
+            Finding(annotation.file, "no-image", "an XML with no image of its name: left out; add the image", True)
+        )
         return None
     best = [candidates[i] for i in best_match(candidates, annotation.file)]
+    best = same_case(best, stem_of(annotation.file), stem_of)
     exact = [file for file in best if file.casefold().rpartition("/")[2] == stated]
     image = (exact or best)[0]
     if len(exact or best) > 1:
-        text = f"fits {len(best)} images ('{best[0]}', '{best[1]}'): left out"
+        text = f"fits {len(best)} images ('{best[0]}', '{best[1]}'): left out; state the right <filename>"
         findings.append(Finding(annotation.file, "ambiguous-image", text, True))
         return None
     if not agrees:
@@ -196,30 +218,46 @@ def _image_of(annotation: _Annotation, by_stem: dict[str, list[str]], findings: 
 
 
 def _shift(annotations: list[_Annotation], findings: list[Finding]) -> float:
-    """What is taken off xmin and ymin: 1, or 0 where a corner shows that the source counts from 0."""
+    """What is taken off xmin and ymin: 1, or 0 where a corner shows that the source counts from 0 or measures."""
+    fraction = None
     for annotation in annotations:
         for _, box in annotation.objects:
             if box and min(box) <= 0:
                 text = "has a box corner at 0, so corners of this source count from 0 and are taken as pixel edges"
                 findings.append(Finding(annotation.file, "zero-based", text))
                 return 0.0
-    return 1.0
+            if box and fraction is None and any(corner % 1 for corner in box):
+                fraction = annotation.file
+    if fraction is None:
+        return 1.0
+    text = "has a box corner with a fraction, so corners of this source are no pixel numbers but edges, counted from 0"
+    findings.append(Finding(fraction, "zero-based", text))
+    return 0.0
 
 
-def _shapes(annotation: _Annotation, shift: float, findings: list[Finding]) -> Iterable[RawShape]:
+def _shapes(annotation: _Annotation, shift: float, spelling: Spelling, findings: list[Finding]) -> Iterable[RawShape]:
     for number, (name, corners) in enumerate(annotation.objects, 1):
         if not name or corners is None:
             lacks = "name" if not name else "box"
-            findings.append(Finding(annotation.file, f"no-{lacks}", f"object {number} has no {lacks}: left out", True))
+            text = f"object {number} has no {lacks}: left out; complete the XML"
+            findings.append(Finding(annotation.file, f"no-{lacks}", text, True))
+            continue
+        if name.casefold().strip("_") == "background":
+            text = f"object {number} is of a class called background: left out; rename it if it is a defect"
+            findings.append(Finding(annotation.file, "background", text, True))
             continue
         x1, y1, x2, y2 = corners
+        if x2 < x1 or y2 < y1:
+            (x1, x2), (y1, y2) = sorted((x1, x2)), sorted((y1, y2))
+            text = f"object {number} ({name}): the corners of its box are swapped, and were put in order"
+            findings.append(Finding(annotation.file, "box-swapped", text))
         box, problem = clip_box((x1 - shift, y1 - shift, x2, y2), annotation.size)
         if problem:
-            done = "left out" if box is None else "clipped to the image"
+            done = "left out; draw it again" if box is None else "clipped to the image"
             text = f"object {number} ({name}): the box {x1:g}, {y1:g}, {x2:g}, {y2:g} is {problem}: {done}"
             findings.append(Finding(annotation.file, f"box-{problem.split()[0]}", text, box is None))
         if box is not None:
-            yield RawShape(name, box)
+            yield RawShape(spelling.take(name, annotation.file, findings), box)
 
 
 def clip_box(box: Box, size: tuple[int, int] | None, tolerance: float = 0.0) -> tuple[Box | None, str]:

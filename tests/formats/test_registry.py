@@ -12,8 +12,7 @@ from defectctl.formats import registry
 
 
 def test_every_reader_keeps_the_protocol():
-    names = ", ".join(sorted(registry.READERS))
-    assert names == "coco, mask-folders, mask-suffix, voc-boxes, voc-masks"
+    assert {"coco", "mask-folders", "mask-suffix", "voc-boxes", "voc-masks"} <= set(registry.READERS)
     for name, reader in registry.READERS.items():
         assert name == reader.NAME and reader.DESCRIPTION and callable(reader.recognise) and callable(reader.read)
 
@@ -34,6 +33,36 @@ def test_a_link_in_a_circle_ends(tmp_path):
     (tmp_path / "a" / "1.png").touch()
     (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert [str(file) for file in registry.list_folder(tmp_path).files] == ["a/1.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_that_lead_out_are_told_and_left_out(tmp_path):
+    outside, raw = tmp_path / "outside", tmp_path / "raw"
+    for path in (outside / "x.png", raw / "b" / "1.png", raw / ".store" / "2.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    links = {"out": outside, "b/x.png": outside / "x.png", "a": raw / "b", "c": raw / ".store", "b/9.png": raw / "no"}
+    for name, target in links.items():
+        (raw / name).symlink_to(target, target_is_directory=target.is_dir())
+    (raw / "b" / "3.png").symlink_to(raw / "b" / "1.png")
+    listing = registry.list_folder(raw)
+    # `a` shows what `b` holds already; `.store` is hidden and comes by its link; a link to a file is a file.
+    assert [str(file) for file in listing.files] == ["b/1.png", "b/3.png", "c/2.png"]
+    assert {(f.file, f.problem, f.dropped) for f in listing.findings} == {
+        ("out", "link-outside", True),
+        ("b/x.png", "link-outside", True),
+        ("b/9.png", "link-broken", True),
+    }
+
+
+def test_archives_are_told(tmp_path):
+    (tmp_path / "more.zip").touch()
+    listing = registry.list_folder(tmp_path)
+    assert [(f.file, f.problem, f.dropped) for f in listing.findings] == [("more.zip", "archive", True)]
+    with pytest.raises(InputError, match=r"more\.zip is an archive.*unpack it"):
+        registry.recognise(listing)
+    with pytest.raises(InputError, match="unpack it first"):
+        registry.list_folder(tmp_path / "more.zip")
 
 
 @pytest.mark.parametrize(("make", "says"), [("none", "no folder"), ("file", "is a file"), ("empty", "empty")])

@@ -72,14 +72,55 @@ def test_empty_and_outside_boxes_are_told(tmp_path):
         ("pit", "x", 1, 2, 2),
     )
     source = read(tmp_path)
-    assert [s.box for s in source.samples[0].shapes] == [(89, 0, 100, 10)]
+    assert [s.box for s in source.samples[0].shapes] == [(9, 4, 20, 20), (89, 0, 100, 10)]
     assert sorted((f.problem, f.dropped) for f in source.findings) == [
-        ("box-empty", True),
         ("box-outside", False),
         ("box-outside", True),
+        ("box-swapped", False),
         ("no-box", True),
         ("no-name", True),
     ]
+
+
+def test_a_box_without_width_is_told(tmp_path):
+    save_image(tmp_path / "a.jpg")
+    save_xml(tmp_path / "a.xml", ("pit", 0, 5, 10, 20), ("pit", 7, 5, 7, 20))
+    source = read(tmp_path)
+    assert len(source.samples[0].shapes) == 1
+    assert problems(source) == {("a.xml", "zero-based"), ("a.xml", "box-empty")}
+
+
+def test_fractions_are_edges_and_no_pixel_numbers(tmp_path):
+    """CVAT writes 10.5 for an edge in the middle of pixel 10."""
+    save_image(tmp_path / "a.jpg")
+    save_xml(tmp_path / "a.xml", ("pit", "10.5", "11.25", "20.75", "22.0"))
+    source = read(tmp_path)
+    assert source.samples[0].shapes[0].box == (10.5, 11.25, 20.75, 22)
+    assert problems(source) == {("a.xml", "zero-based")}
+
+
+def test_difficult_truncated_background_and_case(tmp_path):
+    """Difficult and truncated defects are defects; a box of the background is none; one class has one spelling."""
+    save_image(tmp_path / "a.jpg")
+    save_xml(tmp_path / "a.xml", ("Pit", 1, 1, 9, 9), ("pit", 3, 3, 9, 9), ("background", 1, 1, 5, 5))
+    text = (tmp_path / "a.xml").read_text(encoding="utf-8")
+    flags = "</name><difficult>1</difficult><truncated>1</truncated>"
+    (tmp_path / "a.xml").write_text(text.replace("</name>", flags, 1), encoding="utf-8")
+    source = read(tmp_path)
+    assert [shape.class_name for shape in source.samples[0].shapes] == ["Pit", "Pit"] and source.classes == ["Pit"]
+    assert "1 objects marked difficult" in source.layout
+    assert {(f.problem, f.dropped) for f in source.findings} == {("background", True), ("case-differs", False)}
+
+
+def test_names_that_differ_in_case_only(tmp_path):
+    (tmp_path / "probe").touch()
+    if (tmp_path / "PROBE").exists():
+        pytest.skip("this file system does not heed case")
+    for name, right in (("A", 20), ("a", 30)):
+        save_image(tmp_path / "i" / f"{name}.jpg")
+        save_xml(tmp_path / "x" / f"{name}.xml", ("pit", 1, 1, right, 9))
+    found = {s.id: s.shapes[0].box[2] for s in read(tmp_path).samples}
+    assert found == {"i/A.jpg": 20, "i/a.jpg": 30}
 
 
 def test_names_that_disagree(tmp_path):

@@ -11,6 +11,8 @@ from PIL import Image
 from defectctl.errors import InputError
 from defectctl.formats import voc_masks
 from defectctl.formats.base import ReadOptions
+from defectctl.formats.colour_tables import read_label_map
+from defectctl.formats.mask_values import COLOUR, INDEX, MaskSurvey, decide_coding, file_values
 from defectctl.formats.registry import list_folder, recognise
 
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [0, 0, 0] * 251 + [224, 224, 192]
@@ -80,18 +82,46 @@ def test_label_map_names_palette_indices(tmp_path):
     (tmp_path / "labelmap.txt").write_text(text, encoding="utf-8")
     source = read(tmp_path)
     assert source.classes == ["scratch", "pit"]
-    assert source.class_values == {0: "background", 1: "pit", 2: "scratch", 255: "unknown"}
+    assert apply_to(source, 0)[[2, 8, 14, 20], 5].tolist() == [2, 1, 1, 255]  # indices 1, 2, 2 and void
 
 
-def test_label_map_names_colours_and_places():
-    colours = {"background": (0, 0, 0), "pit": (128, 0, 2)}
-    assert voc_masks.value_names(colours, "RGB", []) == {0: "background", 0x800002: "pit"}
-    assert voc_masks.value_names(colours, "L", []) == {0: "background", 1: "pit", 255: "unknown"}
+def apply_to(source, number):
+    """One of the source's masks as class indices, by the same two passes as `prepare`."""
+    reading = COLOUR if max(source.class_values) > 65535 else INDEX
+    survey = MaskSurvey()
+    for sample in source.samples:
+        survey.add(sample.id, *file_values(sample.mask.read_bytes(), sample.id, reading))
+    coding = decide_coding(survey, source.classes, source.class_values, False, reading)
+    return coding.apply(source.samples[number].mask.read_bytes(), "")
+
+
+def test_label_map_names_colours_of_colour_pictures(tmp_path):
+    """CVAT's export: pure blue (0x0000ff) is a colour and not the number 255."""
+    make(tmp_path, NAMES[:2])
+    table = np.array([[0, 0, 0], [0, 0, 255], [51, 221, 255]], np.uint8)
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        mask = np.zeros((24, 32), np.uint8)
+        mask[2:5, 4:9], mask[8:11, 4:9] = 1, 2
+        Image.fromarray(table[mask]).save(path)
+    text = "background:0,0,0::\ndent:0,0,255::\npit:51,221,255::\n"
+    (tmp_path / "labelmap.txt").write_text(text, encoding="utf-8")
+    source = read(tmp_path)
+    assert source.classes == ["dent", "pit"] and apply_to(source, 5)[[0, 3, 9], 5].tolist() == [0, 1, 2]
+
+
+def test_label_map_names_places_where_masks_hold_numbers(tmp_path):
+    make(tmp_path, NAMES[:2])
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        Image.fromarray(np.pad(np.full((8, 8), 2, np.uint8), 8)).save(path)
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nscratch:0,128,0::\npit:128,0,0::\n", encoding="utf-8")
+    source = read(tmp_path)
+    assert source.class_values == {0: "background", 1: "scratch", 2: "pit", 255: "unknown"}
 
 
 def test_a_broken_label_map_is_refused():
-    with pytest.raises(InputError, match=r"labelmap\.txt"):
-        voc_masks.read_label_map("pit:1,2\n", "labelmap.txt")
+    for text in ("pit:1,2\n", "pit:1,2,3::\npit:4,5,6::\n", "pit:1,2,3::\ndent:1,2,3::\n"):
+        with pytest.raises(InputError, match=r"labelmap\.txt"):
+            read_label_map(text, "labelmap.txt")
 
 
 def test_grey_masks_are_not_taken_for_voc(tmp_path):

@@ -148,6 +148,8 @@ def _report(result: dict[str, Any], summary: Summary, places: dict[str, Path], s
         )
         return
     title = f"demo: {result['dataset']['images']} test images after {seconds:.0f} s of training"
-    print_table(["metric", "value", "meaning"], headline(result["metrics"], result["parts"], result["tasks"])[:5], title)
+    print_table(
+        ["metric", "value", "meaning"], headline(result["metrics"], result["parts"], result["tasks"])[:5], title
+    )
     print_table(["made", "where"], [(name, str(path)) for name, path in places.items()])
     print(f"look at: {places['overlays']} and {places['evaluation'] / 'worst.png'}")

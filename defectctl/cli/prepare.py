@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from defectctl.errors import EXIT_FINDINGS, EXIT_OK, InputError, Interrupted, nearest
-from defectctl.messages import say, set_quiet, warn
+from defectctl.messages import set_quiet
 
 if TYPE_CHECKING:
     from defectctl.formats.base import ReadOptions
-    from defectctl.formats.prepare import PrepareResult, SourceOptions
-
-SHOWN_FINDINGS = 20
-
+    from defectctl.formats.prepare import SourceOptions
 
 Raw = Annotated[
     list[Path], typer.Argument(metavar="RAW", help="Folders with images and their annotations; never changed.")
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the dataset.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the dataset; default: data.")]
 Join = Annotated[
     str | None, typer.Option("--join", help="name or content: one photograph in several RAWs becomes one sample.")
 ]
@@ -29,7 +26,11 @@ Maps = Annotated[
 ]
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", help="mask-folders, mask-suffix, voc-boxes, voc-masks or coco; default: recognised."),
+    typer.Option(
+        "--format",
+        help="mask-folders, mask-suffix, voc-boxes, voc-masks, coco, labelme, yolo, mvtec, image-folders, label-table"
+        " or rle-csv; default: recognised.",
+    ),
 ]
 Classes = Annotated[
     list[str] | None, typer.Option("--classes", help="Names in order of the mask value: inclusion,patches,scratches.")
@@ -40,7 +41,9 @@ ClassesFrom = Annotated[
 ]
 MaskValues = Annotated[
     list[str] | None,
-    typer.Option("--mask-values", help='"0=background,1=scratch,255=unknown", or a YAML or JSON file of such.'),
+    typer.Option(
+        "--mask-values", help='"0=background,1=scratch,255=unknown", "#ff0000=scratch", or a YAML or JSON file of such.'
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
@@ -52,6 +55,23 @@ GroupBy = Annotated[
 Folds = Annotated[
     Path | None, typer.Option("--folds", help="JSON or CSV of cross-validation folds: splits fold-0, fold-1, …")
 ]
+Resplit = Annotated[bool, typer.Option("--resplit", help="Make a leak-free split 'grouped' beside the folder's own.")]
+KFold = Annotated[
+    int | None, typer.Option("--kfold", min=2, help="So many folds of our own: splits fold-0, fold-1, …, leak-free.")
+]
+Calibration = Annotated[
+    float,
+    typer.Option(
+        "--calibration", min=0, max=0.4, help="Share of the images set aside for thresholds, e.g. 0.15: trains nothing."
+    ),
+]
+To = Annotated[
+    str | None, typer.Option("--to", help="coco, voc, yolo or masks: write a prepared dataset for other tools.")
+]
+SplitName = Annotated[
+    str | None, typer.Option("--split", help="With --to: the split whose parts are written; default: the dataset's.")
+]
+Segment = Annotated[bool, typer.Option("--segment", help="With --to yolo: outlines instead of boxes.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 where any file was left out or is doubtful.")]
 Link = Annotated[bool, typer.Option("--link", help="Leave the images where they are instead of copying them.")]
 Name = Annotated[str | None, typer.Option("--name", help="The dataset's name; default: that of the --out folder.")]
@@ -63,7 +83,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only wa
 
 def command(
     raw: Raw,
-    out: Out = Path("data"),
+    out: Out = None,
     join: Join = None,
     maps: Maps = None,
     format: Format = None,
@@ -73,6 +93,12 @@ def command(
     exclude: Exclude = None,
     group_by: GroupBy = None,
     folds: Folds = None,
+    kfold: KFold = None,
+    resplit: Resplit = False,
+    calibration: Calibration = 0.0,
+    to: To = None,
+    split: SplitName = None,
+    segment: Segment = False,
     strict: Strict = False,
     link: Link = False,
     name: Name = None,
@@ -83,22 +109,37 @@ def command(
 ) -> int:
     """Turn a raw folder of images and labels, or several, into a dataset.
 
-    The layout is recognised: pixel masks in folders of their own or beside the images, VOC boxes, VOC masks, COCO.
-    Every file is checked; what cannot be used is listed with the reason in OUT/findings.csv.
+    The layout is recognised: pixel masks beside the images or in folders of their own, COCO, LabelMe, YOLO, VOC,
+    MVTec-AD, folders of good and bad images, tables of labels or run-lengths. Every file is checked; what is wrong or
+    doubtful is listed with the reason in OUT/findings.csv and shown in OUT/report.html.
 
     Of several RAWs, `--format`, `--classes`, `--classes-from`, `--mask-values`, `--map` and `--exclude` can be said
     for one: RAW:VALUE, with the folder's name.
 
-    Example: defectctl prepare NEU_Seg --out data/neu --classes inclusion,patches,scratches
+    Example: defectctl prepare NEU_Seg --out data/neu --classes inclusion,patches,scratches --resplit
 
     Example: defectctl prepare NEU-DET SD-900 --out data/mixed --join content --classes-from SD-900:prefix
     --map SD-900:In=inclusion --map SD-900:Pa=patches --map SD-900:Sc=scratches
+
+    Example: defectctl prepare data/neu --to coco --out neu-coco
     """
     set_quiet(quiet)
     _check_paths(raw, folds)
+    if to is not None:
+        foreign = {"--join": join, "--map": maps, "--format": format, "--classes": classes, "--exclude": exclude}
+        foreign |= {"--classes-from": classes_from, "--mask-values": mask_values, "--group-by": group_by}
+        foreign |= {"--folds": folds, "--kfold": kfold, "--resplit": resplit, "--calibration": calibration}
+        foreign |= {"--link": link, "--name": name, "--seed": seed}
+        _check_export(raw, out, [option for option, value in foreign.items() if value])
+        return _export(raw[0], out or Path(), to, split, segment, replace, strict, as_json)
+    if split or segment:
+        raise InputError(f"{'--split' if split else '--segment'} goes with --to; leave it out")
+    if folds is not None and kfold is not None:
+        raise InputError("give --folds for the folds of a file or --kfold for folds of our own, not both")
     from defectctl.formats.prepare import PrepareOptions, prepare
 
     said = {"--format": format, "--classes": classes, "--classes-from": classes_from, "--mask-values": mask_values}
+    out = out or Path("data")
     options = PrepareOptions(
         name=name,
         seed=seed,
@@ -110,20 +151,54 @@ def command(
         folds=folds,
         group_by=group_by,
         exclude=tuple(exclude or ()),
+        resplit=resplit,
+        kfold=kfold,
+        calibration=calibration,
     )
     try:
         result = prepare(raw, out, options)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; '{out}' is as it was before") from error
-    _tell_findings(result)
-    _print_json(result) if as_json else _print_tables(result)
+    from defectctl.cli.prepare_tell import print_json_document, print_tables, tell_findings
+
+    tell_findings(result)
+    print_json_document(result) if as_json else print_tables(result)
+    return EXIT_FINDINGS if strict and result.findings else EXIT_OK
+
+
+def _check_export(raw: list[Path], out: Path | None, foreign: list[str]) -> None:
+    if len(raw) != 1:
+        raise InputError(f"--to takes one prepared dataset, not {len(raw)} folders")
+    if foreign:
+        raise InputError(f"{foreign[0]} is for raw folders, not for --to; leave it out")
+    if out is None:
+        raise InputError("--to needs --out, a new folder")
+
+
+def _export(
+    dataset: Path, out: Path, form: str, split: str | None, segment: bool, replace: bool, strict: bool, as_json: bool
+) -> int:
+    """Write a prepared dataset for other tools."""
+    from defectctl.cli.prepare_tell import print_export, tell_export
+    from defectctl.formats.export import export
+
+    try:
+        result = export(dataset, out, form, split, replace, segment)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; '{out}' is as it was before") from error
+    tell_export(result)
+    print_export(result, as_json)
     return EXIT_FINDINGS if strict and result.findings else EXIT_OK
 
 
 def _check_paths(raw: list[Path], folds: Path | None) -> None:
     for folder in raw:
         if not folder.is_dir():
-            kind = "is a file, not a folder" if folder.exists() else "does not exist; check the path"
+            kind = (
+                "is a file, not a folder; unpack an archive first"
+                if folder.exists()
+                else "does not exist; check the path"
+            )
             raise InputError(f"the raw folder '{folder}' {kind}")
     if folds is not None and not folds.is_file():
         raise InputError(f"--folds: there is no file '{folds}'")
@@ -174,85 +249,3 @@ def _read_options(classes: str | None, classes_from: str | None, mask_values: st
     names = check_class_names(part.strip() for part in classes.split(",")) if classes is not None else []
     values = parse_mask_values(mask_values) if mask_values is not None else None
     return ReadOptions(tuple(names), classes_from, values)
-
-
-def _next_command(result: PrepareResult) -> str:
-    folder = str(result.dataset.root)
-    quoted = f'"{folder}"' if " " in folder else folder
-    knows_masks = any(row["pixel_share"] is not None for row in result.classes)
-    return f"defectctl train --preset {'quick' if knows_masks else 'yolov5s'} --data {quoted}"
-
-
-def _tell_findings(result: PrepareResult) -> None:
-    """Layout, notes and findings, on stderr."""
-    say(f"recognised {result.format}: {result.layout}")
-    for note in result.notes:
-        say(f"note: {note}")
-    if not result.findings:
-        return
-    for finding in result.findings[:SHOWN_FINDINGS]:
-        say(f"  {finding.file}: {finding.text}")
-    if len(result.findings) > SHOWN_FINDINGS:
-        say(f"  … and {len(result.findings) - SHOWN_FINDINGS} more")
-    kinds: dict[str, int] = {}
-    for finding in result.findings:
-        kinds[finding.problem] = kinds.get(finding.problem, 0) + 1
-    counted = ", ".join(f"{count} {problem}" for problem, count in sorted(kinds.items()))
-    left_out = sum(finding.dropped for finding in result.findings)
-    file = result.dataset.root / "findings.csv"
-    warn(f"{len(result.findings)} findings ({counted}), {left_out} left out; all of them in '{file}'")
-
-
-def _print_tables(result: PrepareResult) -> None:
-    from defectctl.cli.tables import print_table
-
-    counts, dataset = result.dataset.counts, result.dataset
-    print(f"{dataset.name}: {counts['images']:,} images, {counts['good']:,} of them good")
-    boxes = any(source.known.boxes for source in dataset.sources.values())
-    rows = [
-        [row["class"], row["images"], _percent(row["pixel_share"]), row["objects"] if boxes else None]
-        for row in result.classes
-    ]
-    print_table(["class", "images", "pixels", "boxes"], rows)
-    parts = [[row["part"], row["images"], row["good"], *row["classes"].values()] for row in result.parts]
-    print_table([f"split {result.split.name}", "images", "good", *dataset.class_names], parts)
-    if result.folds:
-        rows = [[name, *(_part_cell(row) for row in parts)] for name, parts in result.fold_parts.items()]
-        print_table(["split", "train (good)", "val (good)", "test (good)"], rows)
-    print(f"dataset: {dataset.root}")
-    print(f"next: {_next_command(result)}")
-
-
-def _part_cell(row: dict[str, Any]) -> str:
-    return f"{row['images']} ({row['good']})"
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.3%}"
-
-
-def _print_json(result: PrepareResult) -> None:
-    from defectctl.cli.tables import print_json
-
-    dataset = result.dataset
-    print_json(
-        {
-            "out": str(dataset.root),
-            "name": dataset.name,
-            "format": result.format,
-            "layout": result.layout,
-            "fingerprint": dataset.fingerprint,
-            "counts": dataset.counts,
-            "classes": result.classes,
-            "split": {"name": result.split.name, "maker": result.split.maker, "parts": result.parts},
-            "folds": [
-                {"name": split.name, "maker": split.maker, "parts": result.fold_parts[split.name]}
-                for split in result.folds
-            ],
-            "notes": result.notes,
-            "findings": [
-                {"file": f.file, "problem": f.problem, "left_out": f.dropped, "text": f.text} for f in result.findings
-            ],
-            "next": _next_command(result),
-        }
-    )

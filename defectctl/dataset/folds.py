@@ -6,8 +6,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from defectctl.dataset.splits import PARTS, VALIDATION_SHARE, clusters, distribute, split_fingerprint
+from defectctl.dataset.splits import (
+    CALIBRATION,
+    PARTS,
+    VALIDATION_SHARE,
+    clusters,
+    distribute,
+    split_fingerprint,
+    with_pasted,
+)
 from defectctl.dataset.types import Sample, Split
+from defectctl.errors import InputError
 
 GOOD = "good"
 
@@ -98,11 +107,52 @@ def _see_to(
         chosen.update(min(fitting, key=lambda group: (len(group), group)))
 
 
+def k_fold_splits(
+    samples: Iterable[Sample], strata: dict[str, str], seed: int, folds: int, calibration: float = 0.0
+) -> list[Split]:
+    """`folds` splits of which each tests another part of the samples; stratified, and no cluster is ever cut.
+
+    Pasted images are never tested; see `leak_free_parts`.
+
+    Args:
+        strata, seed: as in `random_split`.
+        folds: 2 or more, at most the number of clusters.
+        calibration: share of all samples that a part `calibration` takes from each fold's training part.
+
+    Raises:
+        InputError: there are fewer clusters than folds.
+    """
+    samples = list(samples)
+    whole = [sample for sample in samples if not sample.pasted_from]
+    count = len(clusters(whole))
+    if count < folds:
+        raise InputError(
+            f"--kfold {folds} needs {folds} images or groups that may be parted, and there are {count}; ask for fewer"
+        )
+    names = [f"fold-{number}" for number in range(folds)]
+    tests = distribute(whole, strata, seed, dict.fromkeys(names, 1 / folds))
+    splits = []
+    for name in names:
+        rest = _outside(whole, tests[name])
+        aside = calibration * len(whole) / max(1, len(rest))
+        shares = {"train": 1 - VALIDATION_SHARE - aside, "val": VALIDATION_SHARE}
+        if calibration:
+            shares[CALIBRATION] = aside
+        parts = {**distribute(rest, strata, seed, shares), "test": tests[name]}
+        parts = with_pasted(samples, parts)
+        ordered = {part: parts[part] for part in (*PARTS, CALIBRATION) if part in parts}
+        splits.append(Split(name, f"{folds}-fold", seed, ordered, split_fingerprint(ordered)))
+    return splits
+
+
 def leaks(split: Split, samples: Iterable[Sample]) -> int:
-    """How many images lie in another part than a byte-identical copy of theirs."""
+    """How many images lie in another part than a copy of theirs: byte for byte, or of their family of `twins`."""
     part_of = {i: part for part, ids in split.parts.items() for i in ids}
-    by_hash: dict[str, list[str]] = defaultdict(list)
+    together: dict[str, list[str]] = defaultdict(list)
     for sample in samples:
         if sample.id in part_of:
-            by_hash[sample.sha256].append(sample.id)
-    return sum(len(ids) for ids in by_hash.values() if len({part_of[i] for i in ids}) > 1)
+            together[f"sha {sample.sha256}"].append(sample.id)
+            if sample.twins is not None:
+                together[f"twins {sample.twins}"].append(sample.id)
+    torn = [ids for ids in together.values() if len({part_of[i] for i in ids}) > 1]
+    return len({i for ids in torn for i in ids})

@@ -43,9 +43,11 @@ def sample_to_line(sample: Sample) -> str:
         "sha256": sample.sha256,
         "source": sample.source,
     }
-    for name in ("mask", "mask_sha256", "label", "group"):
+    for name in ("mask", "mask_sha256", "label", "group", "twins"):
         if getattr(sample, name) is not None:
             values[name] = getattr(sample, name)
+    if sample.pasted_from:
+        values["pasted_from"] = list(sample.pasted_from)
     if sample.objects:
         values["objects"] = [object_to_dict(thing) for thing in sample.objects]
     if sample.known is not None:
@@ -76,6 +78,7 @@ def _sample_from_dict(values: dict[str, Any]) -> Sample:
         sample.known = known_from_dict(known)
     if sample.present is not None:
         sample.present = tuple(sample.present)
+    sample.pasted_from = tuple(sample.pasted_from)
     return sample
 
 

@@ -1,4 +1,4 @@
-"""Named lists of samples: seeded, stratified splits that cut no group and part no two equal images."""
+"""Named lists of samples: seeded, stratified splits that cut no group and part no two images of one photograph."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from defectctl.dataset.types import Sample, Split
 
 PARTS = ("train", "val", "test")
+CALIBRATION = "calibration"
+"""Name of the part that neither training nor the choice of a checkpoint sees: thresholds are promised on it."""
 VALIDATION_SHARE = 0.1
 """Share of the training part that becomes the validation part of an official split without one."""
 
@@ -26,39 +28,93 @@ def random_split(
     seed: int,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     name: str = "random",
+    calibration: float = 0.0,
 ) -> Split:
-    """Split into train, val and test, each class in equal shares as far as groups allow.
+    """Split into train, val and test, each class in equal shares as far as groups allow; see `leak_free_parts`.
 
     Args:
         strata: sample id -> what is to be spread evenly, e.g. the classes present in it.
         seed: decides which samples go where, together with the ids (not with their order).
         fractions: shares of train, val and test; they sum to 1.
+        calibration: share of all samples that a further part `calibration` takes from train.
     """
-    parts = distribute(list(samples), strata, seed, dict(zip(PARTS, fractions, strict=True)))
+    shares = dict(zip(PARTS, fractions, strict=True))
+    parts = leak_free_parts(list(samples), strata, seed, _set_aside(shares, calibration))
     return Split(name, "random_split", seed, parts, split_fingerprint(parts))
 
 
-def official_split(parts: dict[str, list[str]], samples: Iterable[Sample], strata: dict[str, str], seed: int) -> Split:
+def official_split(
+    parts: dict[str, list[str]],
+    samples: Iterable[Sample],
+    strata: dict[str, str],
+    seed: int,
+    calibration: float = 0.0,
+) -> Split:
     """Keep the parts that the source states; a missing validation part takes a tenth of training.
 
     Args:
         parts: part name -> ids, as stated by the source; `train` must be among them.
         samples, strata, seed: as in `random_split`, for the choice of the validation part.
+        calibration: share of the training part that becomes a part `calibration`.
     """
     result = {part: sorted(ids) for part, ids in parts.items() if ids}
-    maker = "official"
+    shares = {"train": 1 - calibration}
+    makers = ["official"]
     if "val" not in result:
+        shares = {"train": 1 - calibration - VALIDATION_SHARE, "val": VALIDATION_SHARE}
+        makers.append(f"val is {VALIDATION_SHARE:.0%} of train")
+    if calibration:
+        shares[CALIBRATION] = calibration
+        makers.append(f"{CALIBRATION} is {calibration:.0%} of train")
+    if len(shares) > 1:
         chosen = set(result["train"])
         training = [sample for sample in samples if sample.id in chosen]
-        shares = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
         result.update(distribute(training, strata, seed, shares))
-        maker = f"official, val is {VALIDATION_SHARE:.0%} of train"
     ordered = {part: result[part] for part in (*PARTS, *sorted(result)) if part in result}
-    return Split("official", maker, seed if maker != "official" else None, ordered, split_fingerprint(ordered))
+    drawn = seed if len(makers) > 1 else None
+    return Split("official", ", ".join(makers), drawn, ordered, split_fingerprint(ordered))
+
+
+def leak_free_parts(
+    samples: list[Sample], strata: dict[str, str], seed: int, shares: dict[str, float]
+) -> dict[str, list[str]]:
+    """`distribute` for data with pasted images, which would tie the families of all their pieces together.
+
+    Only the other images are dealt out; then `with_pasted`.
+    """
+    whole = [sample for sample in samples if not sample.pasted_from]
+    if not whole:
+        return distribute(samples, strata, seed, shares)
+    return with_pasted(samples, distribute(whole, strata, seed, shares))
+
+
+def with_pasted(samples: Iterable[Sample], parts: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Put pasted images into training, where no piece of theirs, and no copy of one, lies in another part.
+
+    The others are in no part.
+    """
+    samples = list(samples)
+    family = {i: number for number, ids in enumerate(clusters(samples)) for i in ids}
+    outside = {family[i] for part, ids in parts.items() if part != PARTS[0] for i in ids}
+    added = [
+        sample.id
+        for sample in samples
+        if sample.pasted_from
+        and family[sample.id] not in outside
+        and not any(family.get(i) in outside for i in sample.pasted_from)
+    ]
+    return {part: sorted([*ids, *added]) if part == PARTS[0] else ids for part, ids in parts.items()}
+
+
+def _set_aside(shares: dict[str, float], calibration: float) -> dict[str, float]:
+    """The shares with a part `calibration`, which training gives up."""
+    if not calibration:
+        return shares
+    return {**shares, PARTS[0]: shares[PARTS[0]] - calibration, CALIBRATION: calibration}
 
 
 def clusters(samples: Iterable[Sample]) -> list[list[str]]:
-    """Ids that must stay together: same `group`, or byte-identical images, directly or through others."""
+    """Ids that must stay together: same `group`, same `twins`, or byte-identical images, directly or through others."""
     parent: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -71,6 +127,8 @@ def clusters(samples: Iterable[Sample]) -> list[list[str]]:
         keys = ["id " + sample.id, "sha " + sample.sha256]
         if sample.group is not None:
             keys.append("group " + sample.group)
+        if sample.twins is not None:
+            keys.append("twins " + sample.twins)
         for key in keys:
             parent.setdefault(key, key)
         for key in keys[1:]:

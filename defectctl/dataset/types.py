@@ -57,6 +57,9 @@ class Sample:
         objects: labelled objects; empty where none are known or where the mask's components are the objects.
         label: image label where that is all there is: "good", "defective", or a class name; else None.
         group: parts that must stay on one side of every split share it; None stands alone.
+        twins: name of the family of near-duplicates (turned, mirrored, encoded again) that the image belongs to, the
+            first id of the family; None where it has none, or none were looked for.
+        pasted_from: ids of the images of which parts are pasted together in this one; empty where there are none.
         known: overrides the source's `known` where it differs, else None.
         present: classes of which the mask holds pixels, ascending, so that no mask need be opened to tell; empty where
             there is no mask file; None where the dataset is of a version that did not record it.
@@ -74,6 +77,8 @@ class Sample:
     objects: list[Object] = field(default_factory=list)
     label: str | None = None
     group: str | None = None
+    twins: str | None = None
+    pasted_from: tuple[str, ...] = ()
     known: Known | None = None
     present: tuple[int, ...] | None = None
     has_unknown: bool = False

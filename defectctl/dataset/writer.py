@@ -23,12 +23,13 @@ FORMAT = 1
 HEADER = "dataset.yaml"
 SAMPLES = "samples.jsonl"
 FINDINGS = "findings.csv"
+REPORT = "report.html"
 STAGING_FOLDER = ".defectctl-new"
 """Where a dataset is written before it is whole."""
 OLD_FOLDER = ".defectctl-old"
 """Where the former dataset stands for the moment in which a new one takes its place."""
 
-_ENTRIES = (HEADER, SAMPLES, FINDINGS, "images", "masks", "instances", "splits")
+_ENTRIES = (HEADER, SAMPLES, FINDINGS, REPORT, "images", "masks", "instances", "splits")
 _LEFTOVERS = (STAGING_FOLDER, OLD_FOLDER, ".lock")
 
 
@@ -151,6 +152,11 @@ class DatasetWriter:
             text = json.dumps(instances, ensure_ascii=False, allow_nan=False)
             self._write(f"instances/{sample.id}.json", text.encode("utf-8"))
         return sample
+
+    def image_path(self, sample: Sample) -> Path:
+        """Where an added sample's image lies until `finish`."""
+        written = self.staging / "images" / sample.id
+        return written if sample.image == f"images/{sample.id}" else self.root / sample.image
 
     def write_findings(self, text: str) -> None:
         """Put `findings.csv` beside the samples."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from defectctl.dataset.statistics import LabelCount, count_labels
+from defectctl.dataset.survey import ImageFacts, measure
 from defectctl.dataset.types import Sample
 from defectctl.dataset.writer import DatasetWriter
 from defectctl.fileio import sha256_bytes
@@ -14,7 +18,8 @@ from defectctl.formats.base import Finding
 from defectctl.formats.labels import Labels, LeftOut, read_file, translate, unite
 from defectctl.formats.opened import View
 from defectctl.imaging.masks import encode_mask
-from defectctl.imaging.reader import ImageError, ImageInfo, inspect_image
+from defectctl.imaging.prints import ImagePrint, image_print
+from defectctl.imaging.reader import ImageError, ImageInfo, inspect_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Outcome:
     Attributes:
         sample: as written, or None where it was left out (a finding says why).
         count: its labels counted.
+        facts: its pixels and defects measured.
+        print: by which near-duplicates of the image are found.
         brightest16: largest stored value of a file of more than 8 bits, else 0.
         covered: objects partly covered by smaller ones.
         joined: how many sources' labels met in it.
@@ -41,6 +48,8 @@ class Outcome:
 
     sample: Sample | None = None
     count: LabelCount | None = None
+    facts: ImageFacts | None = None
+    print: ImagePrint | None = None
     findings: list[Finding] = field(default_factory=list)
     brightest16: int = 0
     covered: int = 0
@@ -70,7 +79,7 @@ class ImageWork:
     def _work(self, job: Job) -> Outcome:
         outcome = Outcome()
         first = job.views[0]
-        data, info = _open(first)
+        data, info, pixels = _open(first)
         outcome.brightest16 = info.maximum if info.bits > 8 else 0
         labels = translate(first, info, outcome.findings)
         for other in job.views[1:]:
@@ -82,19 +91,21 @@ class ImageWork:
         outcome.count = count_labels(sample, known, mask, self.class_names)
         sample.present = tuple(int(i) + 1 for i in np.flatnonzero(outcome.count.pixels[1:-1]))
         sample.has_unknown = bool(outcome.count.pixels[-1])
+        outcome.facts = measure(pixels, info, mask, labels.objects, known.mask)
+        outcome.print = image_print(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
         outcome.covered = labels.covered
         outcome.beyond = bool(known.mask) and any(thing.label not in known.mask for thing in labels.objects)
         encoded = encode_mask(mask, [info.colour for info in self.writer.classes]) if mask is not None else None
-        link_to = first.raw.image if self.link else None
-        outcome.sample = self.writer.add(sample, None if self.link else data, encoded, labels.instances, link_to)
+        link_to = first.raw.image if self.link and isinstance(first.raw.image, Path) else None
+        outcome.sample = self.writer.add(sample, None if link_to else data, encoded, labels.instances, link_to)
         return outcome
 
 
-def _open(view: View) -> tuple[bytes, ImageInfo]:
+def _open(view: View) -> tuple[bytes, ImageInfo, NDArray]:
     name = view.source.file(view.raw.id)
     data = read_file(view.raw.image, name)
     try:
-        return data, inspect_image(data, name)
+        return data, *inspect_pixels(data, name)
     except ImageError as error:
         raise LeftOut(name, "unreadable", error.reason) from error
 

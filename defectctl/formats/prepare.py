@@ -8,22 +8,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from defectctl.dataset.folds import FoldPlan, fold_splits
-from defectctl.dataset.splits import official_split, random_split
 from defectctl.dataset.statistics import LabelCount, Statistics, part_rows
+from defectctl.dataset.survey import Survey
 from defectctl.dataset.types import ClassInfo, Dataset, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter, check_target
 from defectctl.errors import InputError, nearest
 from defectctl.formats.base import Finding, ReadOptions
+from defectctl.formats.copies import mark_copies
+from defectctl.formats.dataset_report import raw_finder, write_report
 from defectctl.formats.fold_files import plan_folds
 from defectctl.formats.join import WAYS, join_sources
 from defectctl.formats.merge import make_jobs, parse_map, source_handles, split_source, unite_classes
 from defectctl.formats.one_image import ImageWork, Job, Outcome
 from defectctl.formats.opened import Opened, nothing_usable, open_source
-from defectctl.formats.report import contradictory, findings_csv, fold_notes, label_notes, leak_notes, source_notes
+from defectctl.formats.report import contradictory, findings_csv, label_notes, source_notes
+from defectctl.formats.splitting import SplitWishes, make_splits
 from defectctl.formats.threads import on_threads
 from defectctl.imaging.palette import class_colours
 from defectctl.imaging.pixel_rule import PixelRule
+from defectctl.imaging.prints import ImagePrint
 from defectctl.messages import progress
 
 
@@ -52,6 +55,7 @@ class PrepareOptions:
         folds: file of cross-validation folds, see `read_fold_file`.
         group_by: regular expression on ids; its first group names the sample's group.
         exclude: patterns of ids (as below their source) to leave out, `GLOB` or `SOURCE:GLOB`.
+        resplit, kfold, calibration: see `SplitWishes`.
     """
 
     format: str | None = None
@@ -66,6 +70,9 @@ class PrepareOptions:
     folds: Path | None = None
     group_by: str | None = None
     exclude: tuple[str, ...] = ()
+    resplit: bool = False
+    kfold: int | None = None
+    calibration: float = 0.0
 
 
 @dataclass(slots=True)
@@ -80,8 +87,9 @@ class PrepareResult:
         classes: one row a class, see `Statistics.rows`.
         split: the default split.
         parts: one row a part of it, see `part_rows`.
-        folds: the splits that a fold file gave.
-        fold_parts: name of such a split -> its rows.
+        others: the splits beside it.
+        other_parts: name of such a split -> its rows.
+        report: the page that shows all this.
     """
 
     dataset: Dataset
@@ -92,8 +100,9 @@ class PrepareResult:
     classes: list[dict[str, Any]]
     split: Split
     parts: list[dict[str, Any]]
-    folds: list[Split] = field(default_factory=list)
-    fold_parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    others: list[Split]
+    other_parts: dict[str, list[dict[str, Any]]]
+    report: Path
 
 
 @dataclass(slots=True)
@@ -101,7 +110,9 @@ class _Gathered:
     """What the second pass brings together."""
 
     statistics: Statistics
+    survey: Survey
     samples: list[Sample] = field(default_factory=list)
+    prints: list[ImagePrint | None] = field(default_factory=list)
     counts: dict[str, LabelCount] = field(default_factory=dict)
     parts: dict[str, list[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -113,9 +124,11 @@ class _Gathered:
 
     def add(self, job: Job, outcome: Outcome) -> None:
         self.findings += outcome.findings
-        if outcome.sample is None or outcome.count is None:
+        if outcome.sample is None or outcome.count is None or outcome.facts is None:
             return
         self.samples.append(outcome.sample)
+        self.prints.append(outcome.print)
+        self.survey.add(outcome.sample.id, outcome.facts, outcome.count.classes, outcome.count.good)
         self.counts[outcome.sample.id] = outcome.count
         self.statistics.add(outcome.count)
         part = next((view.raw.part for view in job.views if view.raw.part), None)
@@ -152,12 +165,13 @@ def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | Non
     entries = {source.name: Source(source.name, source.raw.format, source.known) for source in sources}
     writer = DatasetWriter(out, options.name or out.resolve().name, classes, entries, options.replace)
     with writer:
-        gathered = _Gathered(Statistics(names), findings=joined.findings)
+        gathered = _Gathered(Statistics(names), Survey(len(names)), findings=joined.findings)
         # Closed before the writer cleans up: no thread may still write after an interrupt.
         with closing(on_threads(ImageWork(names, writer, options.link), jobs)) as results:
             for job, outcome in progress(results, len(jobs), "prepare", "image"):
                 gathered.add(job, outcome)
-        return _finish(writer, sources, gathered, plan, notes, options.seed)
+        wishes = SplitWishes(options.seed, plan, options.resplit, options.kfold, options.calibration)
+        return _finish(writer, sources, gathered, wishes, notes)
 
 
 def _check_paths(roots: list[Path], out: Path, replace_old: bool) -> None:
@@ -209,44 +223,47 @@ def _finish(
     writer: DatasetWriter,
     sources: list[Opened],
     gathered: _Gathered,
-    plan: FoldPlan | None,
+    wishes: SplitWishes,
     notes: list[str],
-    seed: int,
 ) -> PrepareResult:
+    """Look at the images together, make the splits, commit the dataset, and write the report beside it."""
     codings = [source.coding for source in sources if source.coding]
     findings = [finding for source in sources for finding in source.raw.findings]
     findings += [finding for coding in codings for finding in coding.findings] + gathered.findings
     if not gathered.samples:
         raise nothing_usable([source.raw for source in sources], findings)
-    findings += contradictory(gathered.samples)
-    findings.sort(key=lambda finding: (finding.file, finding.problem, finding.text))
     statistics = gathered.statistics
     notes = [*source_notes(sources), *notes, *_joined_notes(gathered)]
     notes += label_notes(gathered.samples, statistics, bool(codings), gathered.covered, gathered.covered_images)
     for name, brightest in gathered.brightest16.items():
         if brightest:
             notes.append(_set_white(writer, name, brightest))
-    split = _split(sources, gathered, seed, notes)
-    folds = _folds(plan, gathered, seed, notes)
+    notes += mark_copies(writer.image_path, gathered.samples, gathered.prints)
+    findings += contradictory(gathered.samples)
+    findings.sort(key=lambda finding: (finding.file, finding.problem, finding.text))
+    splits = make_splits(gathered.samples, gathered.counts, gathered.parts, wishes)
+    notes += splits.notes
     if findings:
         writer.write_findings(findings_csv(findings))
     left_out = sum(finding.dropped for finding in findings)
     counts = {**statistics.to_dict(), "findings": len(findings), "left_out": left_out}
-    dataset = writer.finish([split, *folds], split.name, counts)
-    rows = {one.name: part_rows(one, gathered.counts, statistics.class_names) for one in (split, *folds)}
+    dataset = writer.finish(splits.all, splits.default.name, counts)
+    layout = "; ".join(
+        f"{source.told[:-1]}: {source.raw.layout}" if source.told else source.raw.layout for source in sources
+    )
+    rows = {one.name: part_rows(one, gathered.counts, statistics.class_names) for one in splits.all}
     return PrepareResult(
         dataset,
         " + ".join(source.raw.format for source in sources),
-        "; ".join(
-            f"{source.told[:-1]}: {source.raw.layout}" if source.told else source.raw.layout for source in sources
-        ),
+        layout,
         notes,
         findings,
         statistics.rows(),
-        split,
-        rows.pop(split.name),
-        folds,
+        splits.default,
+        rows.pop(splits.default.name),
+        splits.others,
         rows,
+        write_report(dataset, splits.all, gathered.survey, findings, notes, layout, raw_finder(sources)),
     )
 
 
@@ -264,37 +281,3 @@ def _joined_notes(gathered: _Gathered) -> list[str]:
         f"samples with the labels of several sources: {gathered.joined}; in {gathered.beyond} of them boxes name a"
         " class of which the mask knows nothing"
     ]
-
-
-def _split(sources: list[Opened], gathered: _Gathered, seed: int, notes: list[str]) -> Split:
-    """The sources' own split where each sample's source states one, else a random one."""
-    strata = {sample_id: count.stratum() for sample_id, count in gathered.counts.items()}
-    parts = gathered.parts
-    if "train" not in parts or len(parts) < 2:
-        return random_split(gathered.samples, strata, seed)
-    used = {sample.source for sample in gathered.samples}
-    inside = {sample_id for ids in parts.values() for sample_id in ids}
-    unsplit = used - {sample.source for sample in gathered.samples if sample.id in inside}
-    if unsplit:
-        names = ", ".join(f"'{name}'" for name in sorted(unsplit))
-        notes.append(f"{names} has no split of its own, so the others' is not used; the split is random")
-        return random_split(gathered.samples, strata, seed)
-    rest = len(gathered.samples) - len(inside)
-    if rest:
-        notes.append(f"images that are in no part of the folder's own split and stay unused by it: {rest}")
-    split = official_split(parts, gathered.samples, strata, seed)
-    notes += leak_notes([split], gathered.samples, "the folder's own split")
-    return split
-
-
-def _folds(plan: FoldPlan | None, gathered: _Gathered, seed: int, notes: list[str]) -> list[Split]:
-    if plan is None:
-        return []
-    kept = set(gathered.counts)
-    plan.tests = {name: [i for i in ids if i in kept] for name, ids in plan.tests.items()}
-    plan.positives = {name: (fold, [i for i in ids if i in kept]) for name, (fold, ids) in plan.positives.items()}
-    strata = {sample_id: count.stratum() for sample_id, count in gathered.counts.items()}
-    splits = fold_splits(plan, gathered.samples, strata, seed)
-    notes += fold_notes(plan, splits, gathered.counts)
-    notes += leak_notes([split for split in splits if split.name in plan.tests], gathered.samples)
-    return splits

@@ -17,7 +17,16 @@ from defectctl.imaging import tiff_header
 from defectctl.imaging.headers import Header, ImageError, png_pixels_only, read_header
 from defectctl.imaging.pixel_rule import PixelRule
 
-__all__ = ["ImageError", "ImageInfo", "decode_image", "decode_stored", "inspect_image", "read_image", "turn_upright"]
+__all__ = [
+    "ImageError",
+    "ImageInfo",
+    "decode_image",
+    "decode_stored",
+    "inspect_image",
+    "inspect_pixels",
+    "read_image",
+    "turn_upright",
+]
 
 # What OpenCV has to say about a broken file goes into the ImageError, not onto the user's screen as C++ log lines.
 if hasattr(cv2, "setLogLevel"):
@@ -102,9 +111,18 @@ def inspect_image(data: bytes, name: str = "") -> ImageInfo:
     Raises:
         ImageError: as `decode_image`.
     """
+    return inspect_pixels(data, name)[0]
+
+
+def inspect_pixels(data: bytes, name: str = "") -> tuple[ImageInfo, NDArray]:
+    """What `inspect_image` and `decode_stored` return, for one decoding.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
     header, pixels = _decode(data, name)
     width, height = header.upright_size
-    return ImageInfo(
+    info = ImageInfo(
         width,
         height,
         header.bits,
@@ -114,6 +132,7 @@ def inspect_image(data: bytes, name: str = "") -> ImageInfo:
         header.orientation != 1,
         int(pixels.max()),
     )
+    return info, turn_upright(pixels if pixels.ndim == 2 else _to_rgb(pixels), header.orientation)
 
 
 def decode_stored(data: bytes, name: str = "") -> NDArray:

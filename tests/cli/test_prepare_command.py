@@ -120,7 +120,7 @@ def test_folds_are_listed(raw, tmp_path, capsys):
     code, text, _ = run(capsys, *args, "--out", tmp_path / "data")
     assert code == 0 and "fold-0" in text and "5 (0)" in text
     code, text, _ = run(capsys, *args, "--out", tmp_path / "json", "--json")
-    assert [fold["name"] for fold in json.loads(text)["folds"]] == ["fold-0", "fold-1"]
+    assert [fold["name"] for fold in json.loads(text)["other_splits"]] == ["fold-0", "fold-1"]
 
 
 def test_where_only_boxes_are_known_a_detector_comes_next(raw, tmp_path, capsys):

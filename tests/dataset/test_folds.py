@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from defectctl.dataset.folds import FoldPlan, fold_splits, leaks
+from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits, leaks
 from defectctl.dataset.types import Sample, Split
+from defectctl.errors import InputError
 
 
 def make(groups, size, sha=str):
@@ -66,3 +67,30 @@ def test_leaks_are_byte_equal_images_in_two_parts():
     assert leaks(split, samples) == 2
     split.parts["test"].remove("g03/0.png")
     assert leaks(split, samples) == 0
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.15])
+def test_every_group_is_tested_once_in_k_folds(calibration):
+    samples = make(40, 5)
+    strata = strata_of(samples, {s.id for s in samples if int(s.group[1:]) % 4 == 0})
+    splits = k_fold_splits(samples, strata, 0, 5, calibration)
+    assert [split.name for split in splits] == [f"fold-{n}" for n in range(5)]
+    tested = [i for split in splits for i in split.parts["test"]]
+    assert sorted(tested) == [s.id for s in samples]
+    for split in splits:
+        groups = {part: {i.split("/")[0] for i in ids} for part, ids in split.parts.items()}
+        assert sum(len(g) for g in groups.values()) == 40  # no group lies in two parts
+        assert len(groups["test"]) == 8 and sum(int(g[1:]) % 4 == 0 for g in groups["test"]) == 2
+        assert len(split.parts.get("calibration", [])) == pytest.approx(calibration * 200, abs=5)
+
+
+def test_more_folds_than_groups_are_refused():
+    with pytest.raises(InputError, match=r"--kfold 5 needs 5 .* there are 3"):
+        k_fold_splits(make(3, 4), {}, 0, 5)
+
+
+def test_a_turned_copy_in_another_part_is_a_leak():
+    samples = make(3, 1)
+    samples[0].twins = samples[2].twins = samples[0].id
+    split = Split("s", "", 0, {"train": [samples[0].id, samples[1].id], "test": [samples[2].id]})
+    assert leaks(split, samples) == 2

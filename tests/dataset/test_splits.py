@@ -86,3 +86,44 @@ def test_a_stated_val_part_is_left_alone():
 def test_fingerprint_ignores_order_and_sees_changes():
     assert split_fingerprint({"a": ["1", "2"], "b": []}) == split_fingerprint({"b": [], "a": ["2", "1"]})
     assert split_fingerprint({"a": ["1"], "b": ["2"]}) != split_fingerprint({"a": ["1", "2"], "b": []})
+
+
+def test_near_duplicates_are_never_cut():
+    samples = make(60)
+    for i, sample in enumerate(samples):
+        sample.twins = f"{i // 3 * 3:04}.png"
+    for seed in range(10):
+        split = random_split(samples, {}, seed)
+        home = {i: part for part, ids in split.parts.items() for i in ids}
+        assert all(len({home[f"{k + j:04}.png"] for j in range(3)}) == 1 for k in range(0, 60, 3))
+
+
+def test_pasted_images_train_with_all_their_pieces_or_not_at_all():
+    samples = make(100)
+    for i in range(90, 100):
+        samples[i].pasted_from = (f"{i - 90:04}.png", f"{i - 50:04}.png")
+    for seed in range(10):
+        split = random_split(samples, {}, seed)
+        home = {i: part for part, ids in split.parts.items() for i in ids}
+        pasted = [s for s in samples if s.pasted_from]
+        for sample in pasted:
+            pieces = {home[i] for i in sample.pasted_from}
+            assert home.get(sample.id) == ("train" if pieces == {"train"} else None)
+        assert any(s.id in home for s in pasted) and any(s.id not in home for s in pasted)
+        assert len(home) == 90 + sum(s.id in home for s in pasted)
+
+
+def test_calibration_is_taken_from_training():
+    split = random_split(make(1000), {}, 0, calibration=0.15)
+    assert {part: len(ids) for part, ids in split.parts.items()} == {
+        "train": 550,
+        "val": 150,
+        "test": 150,
+        "calibration": 150,
+    }
+    samples = make(200)
+    stated = {"train": [s.id for s in samples[:100]], "test": [s.id for s in samples[100:]]}
+    official = official_split(stated, samples, {}, 0, calibration=0.15)
+    assert [len(official.parts[part]) for part in ("train", "val", "calibration", "test")] == [75, 10, 15, 100]
+    assert official.parts["test"] == stated["test"]
+    assert set(official.parts["train"] + official.parts["val"] + official.parts["calibration"]) == set(stated["train"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -143,16 +142,3 @@ def k_fold_splits(
         ordered = {part: parts[part] for part in (*PARTS, CALIBRATION) if part in parts}
         splits.append(Split(name, f"{folds}-fold", seed, ordered, split_fingerprint(ordered)))
     return splits
-
-
-def leaks(split: Split, samples: Iterable[Sample]) -> int:
-    """How many images lie in another part than a copy of theirs: byte for byte, or of their family of `twins`."""
-    part_of = {i: part for part, ids in split.parts.items() for i in ids}
-    together: dict[str, list[str]] = defaultdict(list)
-    for sample in samples:
-        if sample.id in part_of:
-            together[f"sha {sample.sha256}"].append(sample.id)
-            if sample.twins is not None:
-                together[f"twins {sample.twins}"].append(sample.id)
-    torn = [ids for ids in together.values() if len({part_of[i] for i in ids}) > 1]
-    return len({i for ids in torn for i in ids})

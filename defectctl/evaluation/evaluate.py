@@ -17,7 +17,7 @@ from defectctl.checkpoints.runs import environment
 from defectctl.checkpoints.weights import read_contract
 from defectctl.errors import InputError
 from defectctl.evaluation.files import FILES, Shown, write_files
-from defectctl.evaluation.leaks import find_leak, split_note
+from defectctl.evaluation.leaks import find_leak
 from defectctl.evaluation.masks import match_masks, read_prediction, score_masks
 from defectctl.evaluation.part import Part, load_part
 from defectctl.fileio import check_writable, sha256_file
@@ -242,7 +242,7 @@ def _result(
     model delivers, `thresholds` are those in force, `box_score` is the score from which a box is reported.
     """
     metrics = all_metrics(table)
-    notes = [note for note in (details["leak"]["text"], split_note(part)) if note]
+    notes = [details["leak"]["text"]] if details["leak"]["text"] else []
     if "segmentation" in tasks:
         notes += _mask_notes(table, metrics)
     if "detection" in tasks:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from defectctl.checkpoints.contract import Contract
+from defectctl.dataset.leaks import with_copies
 from defectctl.dataset.store import load_split
 from defectctl.errors import InputError
 from defectctl.evaluation.part import Part, samples_of
 
 
 def find_leak(part: Part, contract: Contract) -> dict[str, Any]:
-    """Compare the part with what the model was trained and chosen on, byte for byte (SHA-256).
+    """Compare the part with what the model was trained and chosen on: equal bytes, or recorded near-duplicates.
 
     Returns:
         `train_images` and `val_images`: how many images of the part are in the training and in the validation part
@@ -40,10 +41,8 @@ def find_leak(part: Part, contract: Contract) -> dict[str, Any]:
             "whether the model has seen images of this part is not known",
             False,
         )
-    hashes = {s.sha256 for s in samples_of(part.dataset, split, "train")}
-    seen = sum(s.sha256 in hashes for s in part.samples)
-    hashes = {s.sha256 for s in samples_of(part.dataset, split, "val")}
-    chosen = sum(s.sha256 in hashes for s in part.samples)
+    seen = len(with_copies(part.samples, samples_of(part.dataset, split, "train")))
+    chosen = len(with_copies(part.samples, samples_of(part.dataset, split, "val")))
     return _leak(seen, chosen, _sentence(seen, chosen, len(part.samples), str(name)), seen > 0)
 
 
@@ -54,8 +53,8 @@ def _leak(train: int | None, val: int | None, text: str, serious: bool) -> dict[
 def _sentence(seen: int, chosen: int, total: int, split: str) -> str:
     if seen:
         return (
-            f"LEAK: the model was trained on {seen} of these {total} images (split '{split}', part 'train'); "
-            "the figures say nothing about new parts"
+            f"LEAK: the model was trained on {seen} of these {total} images or on copies of them (split '{split}', "
+            "part 'train'); the figures say nothing about new parts"
         )
     if chosen:
         return (
@@ -63,13 +62,3 @@ def _sentence(seen: int, chosen: int, total: int, split: str) -> str:
             "the figures are a little too good"
         )
     return ""
-
-
-def split_note(part: Part) -> str:
-    """What a reader of the figures must know about the split itself; empty where there is nothing."""
-    if not part.split.maker.startswith("official"):
-        return ""
-    return (
-        f"split '{part.split.name}' is the data set's own: only byte-identical copies between its parts are looked "
-        "for, turned or cropped copies of training images in this part may make the figures too good"
-    )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectctl import fileio
-from defectctl.dataset.folds import leaks
+from defectctl.dataset.leaks import leaks
 from defectctl.dataset.survey import EXAMPLES, GOOD, Survey
 from defectctl.dataset.truth import recorded_classes, recorded_state
 from defectctl.dataset.types import Dataset, Sample, Split

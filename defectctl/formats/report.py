@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Sequence
 
-from defectctl.dataset.folds import FoldPlan, leaks
+from defectctl.dataset.folds import FoldPlan
+from defectctl.dataset.leaks import copies_in_training, leaks
 from defectctl.dataset.statistics import LabelCount, Statistics, equal_images
 from defectctl.dataset.types import Sample, Split
 from defectctl.formats.base import Finding
@@ -45,16 +46,21 @@ def label_notes(
     return [*notes, hint] if hint else notes
 
 
-def leak_notes(splits: Sequence[Split], samples: Sequence[Sample], called: str | None = None) -> list[str]:
-    """A note where splits put equal images into different parts."""
-    counts = {split.name: leaks(split, samples) for split in splits}
-    torn = {name: count for name, count in counts.items() if count}
-    if not torn:
+def own_leak_note(split: Split, samples: Sequence[Sample]) -> list[str]:
+    """A note where the folder's own split puts copies into different parts."""
+    if not leaks(split, samples):
         return []
-    if called is not None:
-        return [f"{called} leaks: images in more than one part, byte for byte: {sum(torn.values())}"]
-    told = ", ".join(f"{name} {count}" for name, count in torn.items())
-    return [f"the fold file leaks: images with a byte-for-byte copy in another part: {told}"]
+    counts = copies_in_training(split, samples)
+    told = ", ".join(f"{count} of the {len(split.parts[part])} {part} images" for part, count in counts.items() if count)
+    held = f"{told} have a copy in training" if told else "val and test hold copies of each other"
+    return [f"the folder's own split leaks: {held}, so that figures on it say little of parts never seen"]
+
+
+def fold_leak_note(splits: Sequence[Split], samples: Sequence[Sample]) -> list[str]:
+    """A note where stated folds put copies into different parts."""
+    counts = {split.name: leaks(split, samples) for split in splits}
+    told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return [f"the fold file leaks: images with a copy in another part: {told}"] if told else []
 
 
 def fold_notes(plan: FoldPlan, splits: Sequence[Split], counts: dict[str, LabelCount]) -> list[str]:

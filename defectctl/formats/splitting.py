@@ -9,7 +9,7 @@ from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits
 from defectctl.dataset.splits import VALIDATION_SHARE, official_split, random_split
 from defectctl.dataset.statistics import LabelCount
 from defectctl.dataset.types import Sample, Split
-from defectctl.formats.report import fold_notes, leak_notes
+from defectctl.formats.report import fold_leak_note, fold_notes, own_leak_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _own_split(
     if rest:
         notes.append(f"images that are in no part of the folder's own split and stay unused by it: {rest}")
     split = official_split(stated, samples, strata, wishes.seed, wishes.calibration)
-    told = leak_notes([split], samples, "the folder's own split")
+    told = own_leak_note(split, samples)
     if told and not wishes.resplit:
         told[-1] += "; --resplit makes a leak-free split 'grouped' beside it"
     notes += told
@@ -144,5 +144,5 @@ def _stated_folds(
     plan.positives = {name: (fold, [i for i in ids if i in counts]) for name, (fold, ids) in plan.positives.items()}
     splits = fold_splits(plan, samples, strata, seed)
     notes += fold_notes(plan, splits, dict(counts))
-    notes += leak_notes([split for split in splits if split.name in plan.tests], samples)
+    notes += fold_leak_note([split for split in splits if split.name in plan.tests], samples)
     return splits

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits, leaks
+from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits
+from defectctl.dataset.leaks import copies_in_training, leaks
 from defectctl.dataset.types import Sample, Split
 from defectctl.errors import InputError
 
@@ -65,6 +66,7 @@ def test_leaks_are_byte_equal_images_in_two_parts():
     samples = make(4, 1, sha=lambda i: "same" if i in (0, 3) else str(i))
     split = Split("s", "", None, {"train": ["g00/0.png", "g01/0.png"], "test": ["g02/0.png", "g03/0.png"]})
     assert leaks(split, samples) == 2
+    assert copies_in_training(split, samples) == {"test": 1}
     split.parts["test"].remove("g03/0.png")
     assert leaks(split, samples) == 0
 
@@ -94,3 +96,4 @@ def test_a_turned_copy_in_another_part_is_a_leak():
     samples[0].twins = samples[2].twins = samples[0].id
     split = Split("s", "", 0, {"train": [samples[0].id, samples[1].id], "test": [samples[2].id]})
     assert leaks(split, samples) == 2
+    assert copies_in_training(split, samples) == {"test": 1}

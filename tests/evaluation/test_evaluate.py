@@ -79,7 +79,6 @@ def test_a_model_and_its_masks_get_the_same_figures(steel, model, tmp_path: Path
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert stored["device"]["precision"] == "float32" and len(stored["model"]["sha256"]) == 64
     assert stored["leak"] == {"train_images": 0, "val_images": 0, "text": "", "serious": False}
-    assert any("data set's own" in note for note in stored["notes"])
 
 
 def boxes_of(mask: np.ndarray, score: float) -> FoundBoxes:

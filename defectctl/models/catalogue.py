@@ -241,8 +241,8 @@ _BASELINES = (
         paper="Faster R-CNN, NeurIPS 2015, arXiv 1506.01497; FPN, CVPR 2017, arXiv 1612.03144",
         preset="faster-rcnn",
         parts=("encoder", "detection"),
-        options={"backbone": ("resnet50", "resnet18")},
-        default_options={"backbone": "resnet50"},
+        options={"backbone": ("resnet50", "resnet18"), "roi_samples": (512, 256, 128, 64)},
+        default_options={"backbone": "resnet50", "roi_samples": 512},
         losses=("rpn_objectness", "rpn_box", "roi_class", "roi_box"),
     ),
     ModelEntry(

@@ -51,9 +51,10 @@ class FasterRCNN(nn.Module):
         classes: defect classes, background not counted.
         channels: channels of the image.
         backbone: `resnet50` or `resnet18`.
+        roi_samples: proposals per image that train the second stage; torchvision's 512 take most of a step on a CPU.
     """
 
-    def __init__(self, classes: int, channels: int = 3, backbone: str = "resnet50") -> None:
+    def __init__(self, classes: int, channels: int = 3, backbone: str = "resnet50", roi_samples: int = 512) -> None:
         super().__init__()
         self.backbone = backbone
         self.encoder = resnet_fpn_backbone(
@@ -64,7 +65,7 @@ class FasterRCNN(nn.Module):
             nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
             self.encoder.body["conv1"] = first
         width = self.encoder.out_channels
-        self.detection = nn.ModuleDict({"rpn": _proposals(width), "roi": _second_stage(width, 1 + classes)})
+        self.detection = nn.ModuleDict({"rpn": _proposals(width), "roi": _second_stage(width, 1 + classes, roi_samples)})
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -163,7 +164,7 @@ def _proposals(width: int) -> RegionProposalNetwork:
     )
 
 
-def _second_stage(width: int, classes: int) -> RoIHeads:
+def _second_stage(width: int, classes: int, samples: int) -> RoIHeads:
     """The second stage with torchvision's defaults; nearly all boxes stay, for a metric or threshold to choose."""
     pool = MultiScaleRoIAlign(list(POOLED_LEVELS), output_size=7, sampling_ratio=2)
     return RoIHeads(
@@ -172,7 +173,7 @@ def _second_stage(width: int, classes: int) -> RoIHeads:
         FastRCNNPredictor(1024, classes),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
-        batch_size_per_image=512,
+        batch_size_per_image=samples,
         positive_fraction=0.25,
         bbox_reg_weights=None,
         score_thresh=0.001,

@@ -45,7 +45,7 @@ PIXELS = {
 BOXES = {
     "multitask": Overfit(updates=400, size=(192, 192), options={"blocks": 1}, min_area=60),
     "yolov5s": Overfit(updates=400, size=(192, 192), min_area=60),
-    "faster-rcnn": Overfit(updates=120, lr=3e-4, options={"backbone": "resnet18"}, min_area=60),
+    "faster-rcnn": Overfit(updates=120, lr=3e-4, options={"backbone": "resnet18", "roi_samples": 64}, min_area=60),
 }
 DECISIONS = {
     "weak-lnet-dnet": Overfit(

@@ -22,9 +22,6 @@ TELLING = 1.0
 """Standard deviation of fine structure, in 8-bit grey levels, under which coarser structure is asked."""
 _WINDOWS = (7, 21, 63)
 _FEWEST = 256
-"""Pixels to compare, at least."""
-_ENOUGH = 0.2
-"""Share of the picture that says enough."""
 
 
 def difference(one: NDArray, other: NDArray) -> float | None:
@@ -42,7 +39,7 @@ def difference(one: NDArray, other: NDArray) -> float | None:
     if one.dtype == other.dtype and np.array_equal(one, other):
         return 0.0
     one, other = to_levels(one), to_levels(other)
-    seen = _unclipped(one, other)
+    seen = (one > DARKEST) & (one < LIGHTEST) & (other > DARKEST) & (other < LIGHTEST)
     count = int(np.count_nonzero(seen))
     if count < _FEWEST:
         return None
@@ -58,16 +55,6 @@ def difference(one: NDArray, other: NDArray) -> float | None:
     mean = float(np.abs(left).sum()) / count
     exact = mean <= EXACT and float((left * left).sum()) <= 0.25 * min(energies)
     return mean if exact or _goes_together(one, other, weight, count) else None
-
-
-def _unclipped(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The pixels to compare: well away from clipped ones where there are enough, for leaving out single bright pixels
-    of a speckled white area would pull the contrast between the pictures down."""
-    import cv2
-
-    seen = (one > DARKEST) & (one < LIGHTEST) & (other > DARKEST) & (other < LIGHTEST)
-    inner = cv2.erode(seen.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    return inner if np.count_nonzero(inner) >= max(_FEWEST, _ENOUGH * seen.size) else seen
 
 
 def _centred(pixels: NDArray[np.float32], weight: NDArray[np.float32], count: int) -> NDArray[np.float32]:

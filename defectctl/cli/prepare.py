@@ -137,6 +137,7 @@ def command(
     if folds is not None and kfold is not None:
         raise InputError("give --folds for the folds of a file or --kfold for folds of our own, not both")
     from defectctl.formats.prepare import PrepareOptions, prepare
+    from defectctl.formats.unchanged import is_unchanged
 
     said = {"--format": format, "--classes": classes, "--classes-from": classes_from, "--mask-values": mask_values}
     out = out or Path("data")
@@ -155,6 +156,8 @@ def command(
         kfold=kfold,
         calibration=calibration,
     )
+    if is_unchanged(raw, out, options):
+        return _tell_unchanged(out, as_json)
     try:
         result = prepare(raw, out, options)
     except KeyboardInterrupt as error:
@@ -164,6 +167,17 @@ def command(
     tell_findings(result)
     print_json_document(result) if as_json else print_tables(result)
     return EXIT_FINDINGS if strict and result.findings else EXIT_OK
+
+
+def _tell_unchanged(out: Path, as_json: bool) -> int:
+    """The same command on the same files: nothing is to be done."""
+    if as_json:
+        from defectctl.cli.tables import print_json
+
+        print_json({"out": str(out), "unchanged": True})
+    else:
+        print(f"'{out}' is up to date: neither the files nor the options have changed since it was prepared")
+    return EXIT_OK
 
 
 def _check_export(raw: list[Path], out: Path | None, foreign: list[str]) -> None:

@@ -37,6 +37,7 @@ def load_dataset(root: Path) -> Dataset:
             splits=_split_names(header),
             default_split=header["default_split"],
             counts=header.get("counts") or {},
+            made_from=header.get("made_from"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

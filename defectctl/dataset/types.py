@@ -117,7 +117,8 @@ class Split:
 class Dataset:
     """A checked dataset on disk, as `dataset.yaml` and `samples.jsonl` describe it.
 
-    `classes[0]` is defect class 1; background (0) is not listed.
+    `classes[0]` is defect class 1; background (0) is not listed. `made_from` is the signature of the files and options
+    that it was prepared from, None where it has none.
     """
 
     root: Path
@@ -129,6 +130,7 @@ class Dataset:
     splits: list[str]
     default_split: str
     counts: dict[str, Any] = field(default_factory=dict)
+    made_from: str | None = None
 
     @property
     def class_names(self) -> list[str]:

@@ -64,6 +64,7 @@ class DatasetWriter:
         classes: defect classes in order of their index (1 first).
         sources: name -> Source; entries may be exchanged until `finish` (the pixel rule is known late).
         replace: whether a dataset that is already there makes way, once the new one is whole.
+        made_from: signature of what it is made from, or None.
 
     `add` may be called from several threads at once.
 
@@ -72,7 +73,13 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, root: Path, name: str, classes: list[ClassInfo], sources: dict[str, Source], replace: bool = False
+        self,
+        root: Path,
+        name: str,
+        classes: list[ClassInfo],
+        sources: dict[str, Source],
+        replace: bool = False,
+        made_from: str | None = None,
     ) -> None:
         if len(classes) > MAX_CLASSES:
             raise InputError(f"{len(classes)} classes are more than a mask can hold ({MAX_CLASSES})")
@@ -81,6 +88,7 @@ class DatasetWriter:
         self.classes = classes
         self.sources = sources
         self.replace = replace
+        self.made_from = made_from
         self._samples: dict[str, Sample] = {}
         self._lock = Lock()
         self._stack = ExitStack()
@@ -187,6 +195,7 @@ class DatasetWriter:
             "sources": {name: source_to_dict(source) for name, source in self.sources.items()},
             "default_split": default_split,
             "counts": counts,
+            **({"made_from": self.made_from} if self.made_from else {}),
             "fingerprint": fingerprint,
             "files": {name: fileio.sha256_bytes(text.encode("utf-8")) for name, text in files.items()},
         }
@@ -201,6 +210,7 @@ class DatasetWriter:
             sorted(split.name for split in splits),
             default_split,
             counts,
+            self.made_from,
         )
 
     def _write(self, name: str, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from defectctl.dataset.survey import Survey
 from defectctl.dataset.types import ClassInfo, Dataset, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter, check_target
 from defectctl.errors import InputError, nearest
-from defectctl.formats.base import Finding, ReadOptions
+from defectctl.formats.base import Finding
 from defectctl.formats.copies import mark_copies
 from defectctl.formats.dataset_report import raw_finder, write_report
 from defectctl.formats.fold_files import plan_folds
@@ -21,58 +21,15 @@ from defectctl.formats.join import WAYS, join_sources
 from defectctl.formats.merge import make_jobs, parse_map, source_handles, split_source, unite_classes
 from defectctl.formats.one_image import ImageWork, Job, Outcome
 from defectctl.formats.opened import Opened, nothing_usable, open_source
+from defectctl.formats.options import PrepareOptions, SourceOptions
 from defectctl.formats.report import contradictory, findings_csv, label_notes, source_notes
 from defectctl.formats.splitting import SplitWishes, make_splits
 from defectctl.formats.threads import on_threads
+from defectctl.formats.unchanged import signature
 from defectctl.imaging.palette import class_colours
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.imaging.prints import ImagePrint
 from defectctl.messages import progress
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """What the user said of one raw folder: the reader to use (None: recognised), and what the folder cannot tell."""
-
-    format: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareOptions:
-    """What the user said beside the paths.
-
-    Attributes:
-        format: reader to use, or None to recognise the layout.
-        read: what the folders cannot tell.
-        name: the dataset's name; None takes the output folder's.
-        seed: of random splits, and of validation parts taken from training.
-        link: leave the images where they are.
-        replace: whether a dataset already in the output folder makes way.
-        of_source: source name (see `source_handles`) -> its own `format` and `read` instead.
-        join: "name" or "content" makes one sample of the same photograph in several sources; None keeps them apart.
-        maps: class renames, `OLD=NEW` or `SOURCE:OLD=NEW`.
-        folds: file of cross-validation folds, see `read_fold_file`.
-        group_by: regular expression on ids; its first group names the sample's group.
-        exclude: patterns of ids (as below their source) to leave out, `GLOB` or `SOURCE:GLOB`.
-        resplit, kfold, calibration: see `SplitWishes`.
-    """
-
-    format: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-    name: str | None = None
-    seed: int = 0
-    link: bool = False
-    replace: bool = False
-    of_source: Mapping[str, SourceOptions] = field(default_factory=dict)
-    join: str | None = None
-    maps: tuple[str, ...] = ()
-    folds: Path | None = None
-    group_by: str | None = None
-    exclude: tuple[str, ...] = ()
-    resplit: bool = False
-    kfold: int | None = None
-    calibration: float = 0.0
 
 
 @dataclass(slots=True)
@@ -151,6 +108,7 @@ def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | Non
     options = options or PrepareOptions()
     roots = [raw] if isinstance(raw, Path) else list(raw)
     _check_paths(roots, out, options.replace)
+    made_from = signature(roots, options)
     sources = _open_sources(roots, options)
     maps = [parse_map(text, [source.handle for source in sources]) for text in options.maps]
     names = unite_classes(sources, maps)
@@ -163,7 +121,7 @@ def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | Non
         notes += more
     classes = [ClassInfo(name, colour) for name, colour in zip(names, class_colours(len(names)), strict=True)]
     entries = {source.name: Source(source.name, source.raw.format, source.known) for source in sources}
-    writer = DatasetWriter(out, options.name or out.resolve().name, classes, entries, options.replace)
+    writer = DatasetWriter(out, options.name or out.resolve().name, classes, entries, options.replace, made_from)
     with writer:
         gathered = _Gathered(Statistics(names), Survey(len(names)), findings=joined.findings)
         # Closed before the writer cleans up: no thread may still write after an interrupt.

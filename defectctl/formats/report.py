@@ -51,7 +51,8 @@ def own_leak_note(split: Split, samples: Sequence[Sample]) -> list[str]:
     if not leaks(split, samples):
         return []
     counts = copies_in_training(split, samples)
-    told = ", ".join(f"{count} of the {len(split.parts[part])} {part} images" for part, count in counts.items() if count)
+    sizes = {part: len(ids) for part, ids in split.parts.items()}
+    told = ", ".join(f"{count} of the {sizes[part]} {part} images" for part, count in counts.items() if count)
     held = f"{told} have a copy in training" if told else "val and test hold copies of each other"
     return [f"the folder's own split leaks: {held}, so that figures on it say little of parts never seen"]
 

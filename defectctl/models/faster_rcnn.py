@@ -65,7 +65,8 @@ class FasterRCNN(nn.Module):
             nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
             self.encoder.body["conv1"] = first
         width = self.encoder.out_channels
-        self.detection = nn.ModuleDict({"rpn": _proposals(width), "roi": _second_stage(width, 1 + classes, roi_samples)})
+        second = _second_stage(width, 1 + classes, roi_samples)
+        self.detection = nn.ModuleDict({"rpn": _proposals(width), "roi": second})
 
     @property
     def parts(self) -> dict[str, nn.Module]:

@@ -128,3 +128,56 @@ def test_where_only_boxes_are_known_a_detector_comes_next(raw, tmp_path, capsys)
     assert code == 0 and "--preset yolov5s" in out.splitlines()[-1]
     code, out, _ = run(capsys, raw, other(tmp_path), "--out", tmp_path / "both", "--join", "name")
     assert code == 0 and "--preset quick" in out.splitlines()[-1]
+
+
+def test_a_second_run_on_the_same_files_does_nothing(raw, tmp_path, capsys):
+    data = tmp_path / "data"
+    assert run(capsys, raw, "--out", data)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    code, out, _ = run(capsys, raw, "--out", data)
+    assert code == 0 and "up to date" in out
+    code, out, _ = run(capsys, raw, "--out", data, "--json")
+    assert json.loads(out) == {"out": str(data), "unchanged": True}
+    assert before == {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+
+
+def test_a_second_run_tells_of_changed_files_and_options(raw, tmp_path, capsys):
+    data = tmp_path / "data"
+    assert run(capsys, raw, "--out", data)[0] == 0
+    code, _, err = run(capsys, raw, "--out", data, "--seed", "1")
+    assert code == 2 and "--replace" in err
+    (raw / "images" / "0.png").write_bytes((raw / "images" / "1.png").read_bytes() + b" ")
+    code, _, err = run(capsys, raw, "--out", data)
+    assert code == 2 and "--replace" in err
+    assert run(capsys, raw, "--out", data, "--replace")[0] == 0
+    assert run(capsys, raw, "--out", data)[0] == 0
+
+
+def test_an_export_is_read_back(raw, tmp_path, capsys):
+    assert run(capsys, raw, "--out", tmp_path / "data")[0] == 0
+    code, out, _ = run(capsys, tmp_path / "data", "--to", "coco", "--out", tmp_path / "coco", "--json")
+    assert code == 0 and sum(json.loads(out)["images"].values()) == 10
+    code, out, _ = run(capsys, tmp_path / "coco", "--out", tmp_path / "again", "--json")
+    assert code == 0 and json.loads(out)["counts"]["images"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to", "coco"], "--to needs --out"),
+        (["--to", "coco", "--out", "x", "--kfold", "3"], "--kfold is for raw folders"),
+        (["--to", "kitti", "--out", "x"], "--to takes coco, voc, yolo, masks, not 'kitti'"),
+        (["--segment"], "--segment goes with --to"),
+        (["--kfold", "2", "--folds", "f.json"], "there is no file"),
+    ],
+)
+def test_options_that_do_not_go_together(raw, capsys, arguments, words):
+    code, _, err = run(capsys, raw, *arguments)
+    assert code == 2 and words in err
+
+
+def test_folds_and_calibration_are_made(raw, tmp_path, capsys):
+    code, out, _ = run(capsys, raw, "--out", tmp_path / "d", "--kfold", "2", "--calibration", "0.2", "--json")
+    splits = json.loads(out)["other_splits"]
+    assert code == 0 and [split["name"] for split in splits] == ["fold-0", "fold-1"]
+    assert all({row["part"] for row in split["parts"]} == {"train", "val", "test", "calibration"} for split in splits)

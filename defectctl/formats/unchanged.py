@@ -1,0 +1,43 @@
+"""Tells whether a dataset still is what the same command would make again, without opening a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from defectctl.dataset.store import load_dataset
+from defectctl.dataset.writer import HEADER
+from defectctl.errors import InputError
+from defectctl.formats.options import PrepareOptions
+from defectctl.formats.registry import list_folder
+from defectctl.version import __version__
+
+
+def signature(roots: Sequence[Path], options: PrepareOptions) -> str:
+    """SHA-256 over the tool's version, the options, and path, size and time of every raw file.
+
+    Raises:
+        InputError: a folder is missing, unreadable or empty.
+    """
+    total = hashlib.sha256(f"{__version__} {replace(options, replace=False)!r}\n".encode())
+    for root in roots:
+        total.update(f"{root.resolve().name}\n".encode("utf-8", "surrogateescape"))
+        for file in list_folder(root).files:
+            about = (root / file).stat()
+            total.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    if options.folds is not None:
+        total.update(options.folds.read_bytes())
+    return total.hexdigest()
+
+
+def is_unchanged(roots: Sequence[Path], out: Path, options: PrepareOptions) -> bool:
+    """Whether `out` holds a whole dataset made by the same version with these options from these very files."""
+    if options.replace or not (out / HEADER).is_file():
+        return False
+    try:
+        dataset = load_dataset(out)
+        return dataset.made_from is not None and dataset.made_from == signature(roots, options)
+    except (InputError, OSError):
+        return False  # told where it is prepared

@@ -128,7 +128,7 @@ def _grouped(own: Split | None, samples: Sequence[Sample], strata: dict[str, str
         val = VALIDATION_SHARE * (1 - test)
     fractions = (1 - test - val, val, test)
     split = random_split(samples, strata, wishes.seed, fractions, "grouped", wishes.calibration)
-    split.maker = "grouped: near-duplicates and groups lie in one part"
+    split.maker = "grouped, near-duplicates and groups lie in one part"
     return split
 
 

@@ -62,7 +62,7 @@ def _act_first(data: PageData) -> Markup:
     leaks = [note for note in data.notes if "leak" in note.lower()]
     torn = [f"{split.name} {_number(split.leaks)}" for split in data.splits if split.leaks]
     if torn and not leaks:
-        leaks = [f"Splits leak; images with a byte-for-byte copy in another part: {', '.join(torn)}."]
+        leaks = [f"Splits leak; images with a copy in another part: {', '.join(torn)}."]
     items += [tag("b", note) for note in leaks]
     items += _differences(data.levels)
     others = [group for group in data.findings if not _urgent(group)]
@@ -265,7 +265,7 @@ def _splits(data: PageData) -> Markup:
     wide = len(names) <= _MOST_COLUMNS
     for place, split in enumerate(data.splits):
         default = " (default)" if place == 0 else ""
-        told = f"Made by: {split.maker}. Images with a byte-for-byte copy in another part: {_number(split.leaks)}."
+        told = f"Made by: {split.maker}. Images with a copy in another part: {_number(split.leaks)}."
         told += f" Images in no part: {_number(split.unused)}." if split.unused else ""
         head = ["part", "images", "good", "defective", "unknown", *(names if wide else [])]
         rows = [

@@ -65,6 +65,9 @@ Calibration = Annotated[
         "--calibration", min=0, max=0.4, help="Share of the images set aside for thresholds, e.g. 0.15: trains nothing."
     ),
 ]
+Distrust = Annotated[
+    bool, typer.Option("--distrust", help="Where a box has hardly any mask in it, make its area unknown in the mask.")
+]
 To = Annotated[
     str | None, typer.Option("--to", help="coco, voc, yolo or masks: write a prepared dataset for other tools.")
 ]
@@ -96,6 +99,7 @@ def command(
     kfold: KFold = None,
     resplit: Resplit = False,
     calibration: Calibration = 0.0,
+    distrust: Distrust = False,
     to: To = None,
     split: SplitName = None,
     segment: Segment = False,
@@ -129,6 +133,7 @@ def command(
         foreign = {"--join": join, "--map": maps, "--format": format, "--classes": classes, "--exclude": exclude}
         foreign |= {"--classes-from": classes_from, "--mask-values": mask_values, "--group-by": group_by}
         foreign |= {"--folds": folds, "--kfold": kfold, "--resplit": resplit, "--calibration": calibration}
+        foreign |= {"--distrust": distrust}
         foreign |= {"--link": link, "--name": name, "--seed": seed}
         _check_export(raw, out, [option for option, value in foreign.items() if value])
         return _export(raw[0], out or Path(), to, split, segment, replace, strict, as_json)
@@ -152,6 +157,7 @@ def command(
         folds=folds,
         group_by=group_by,
         exclude=tuple(exclude or ()),
+        distrust=distrust,
         resplit=resplit,
         kfold=kfold,
         calibration=calibration,

@@ -26,6 +26,8 @@ def tell_findings(result: PrepareResult) -> None:
     say(f"recognised {result.format}: {result.layout}")
     for note in result.notes:
         say(f"note: {note}")
+    for finding in result.advice:
+        say(f"look: {finding.text}")
     if result.findings:
         left_out = sum(finding.dropped for finding in result.findings)
         file = result.dataset.root / "findings.csv"
@@ -106,6 +108,7 @@ def print_json_document(result: PrepareResult) -> None:
             ],
             "report": str(result.report),
             "notes": result.notes,
+            "advice": _finding_rows(result.advice),
             "findings": _finding_rows(result.findings),
             "next": _next_command(result),
         }

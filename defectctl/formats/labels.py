@@ -174,11 +174,13 @@ def _read_mask(view: View, info: ImageInfo, findings: list[Finding]) -> NDArray[
     try:
         mask = source.lookup()[source.coding.apply(data, name, label)]
     except ImageError as error:
-        raise LeftOut(name, "unreadable", f"{error.reason}; its image is left out too") from error
+        raise LeftOut(name, "unreadable", f"{error.reason}; its image '{raw.id}' is left out too") from error
     height, width = mask.shape
     if (width, height) != (info.width, info.height):
         turned = " after its EXIF turn" if info.turned else ""
-        text = f"the mask is {width}x{height}, its image is {info.width}x{info.height}{turned}; both are left out"
+        text = (
+            f"the mask is {width}x{height}, its image '{raw.id}' {info.width}x{info.height}{turned}: both are left out"
+        )
         raise LeftOut(name, "size-differs", text)
     if raw.label == GOOD and mask.any():
         text = "the folder says good, but the mask holds a defect; the mask is believed"

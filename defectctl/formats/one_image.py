@@ -15,6 +15,7 @@ from defectctl.dataset.types import Sample
 from defectctl.dataset.writer import DatasetWriter
 from defectctl.fileio import sha256_bytes
 from defectctl.formats.base import Finding
+from defectctl.formats.checks import boxes_without_mask, distrust, image_findings
 from defectctl.formats.labels import Labels, LeftOut, read_file, translate, unite
 from defectctl.formats.opened import View
 from defectctl.imaging.masks import encode_mask
@@ -62,12 +63,14 @@ class ImageWork:
 
     Args:
         link: record where the images are, instead of copying them.
+        distrust: make boxes with hardly any mask in them unknown in the mask.
     """
 
-    def __init__(self, class_names: list[str], writer: DatasetWriter, link: bool) -> None:
+    def __init__(self, class_names: list[str], writer: DatasetWriter, link: bool, distrust: bool = False) -> None:
         self.class_names = class_names
         self.writer = writer
         self.link = link
+        self.distrust = distrust
 
     def __call__(self, job: Job) -> Outcome:
         """Read, check and write one sample; a file that cannot be used becomes a finding, not an error."""
@@ -88,6 +91,11 @@ class ImageWork:
         sample = Sample(job.id, "", info.width, info.height, sha256_bytes(data), first.source.name)
         sample.label, sample.group, sample.objects = labels.label, job.group, labels.objects
         sample.known = known if known != first.source.known else None
+        name = first.source.file(first.raw.id)
+        outcome.findings += image_findings(name, data, mask, labels.objects, known.mask)
+        if self.distrust and (doubted := boxes_without_mask(mask, labels.objects, known.mask)):
+            empty = np.zeros((info.height, info.width), np.uint8)
+            mask = distrust(empty if mask is None else mask, [thing.box for thing in doubted])
         outcome.count = count_labels(sample, known, mask, self.class_names)
         sample.present = tuple(int(i) + 1 for i in np.flatnonzero(outcome.count.pixels[1:-1]))
         sample.has_unknown = bool(outcome.count.pixels[-1])

@@ -34,6 +34,7 @@ class PrepareOptions:
         folds: file of cross-validation folds, see `read_fold_file`.
         group_by: regular expression on ids; its first group names the sample's group.
         exclude: patterns of ids (as below their source) to leave out, `GLOB` or `SOURCE:GLOB`.
+        distrust: make boxes with hardly any mask in them unknown in the mask.
         resplit, kfold, calibration: see `SplitWishes`.
     """
 
@@ -49,6 +50,7 @@ class PrepareOptions:
     folds: Path | None = None
     group_by: str | None = None
     exclude: tuple[str, ...] = ()
+    distrust: bool = False
     resplit: bool = False
     kfold: int | None = None
     calibration: float = 0.0

@@ -75,7 +75,7 @@ def tell_masks(root: Path, pairs: Sequence[tuple[str, str]], names: tuple[str, s
     """
     looks = [(look(root / a), look(root / b)) for a, b in spread(pairs)]
     read = [(a, b) for a, b in looks if a and b]
-    if any(not a.mask and not b.mask for a, b in read):
+    if 2 * sum(not a.mask and not b.mask for a, b in read) > len(read):  # a broken mask must not hide the others
         return None
     votes = sum(b.mask - a.mask for a, b in read)
     if votes == 0:

@@ -14,6 +14,7 @@ from defectctl.dataset.types import ClassInfo, Dataset, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter, check_target
 from defectctl.errors import InputError, nearest
 from defectctl.formats.base import Finding
+from defectctl.formats.checks_set import WHOLE_SET, DefectSides, set_findings, set_notes
 from defectctl.formats.copies import mark_copies
 from defectctl.formats.dataset_report import raw_finder, write_report
 from defectctl.formats.fold_files import plan_folds
@@ -47,6 +48,7 @@ class PrepareResult:
         others: the splits beside it.
         other_parts: name of such a split -> its rows.
         report: the page that shows all this.
+        advice: findings about the set as a whole (no good parts, few examples): no file is at fault.
     """
 
     dataset: Dataset
@@ -60,6 +62,7 @@ class PrepareResult:
     others: list[Split]
     other_parts: dict[str, list[dict[str, Any]]]
     report: Path
+    advice: list[Finding]
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class _Gathered:
 
     statistics: Statistics
     survey: Survey
+    sides: DefectSides = field(default_factory=DefectSides)
     samples: list[Sample] = field(default_factory=list)
     prints: list[ImagePrint | None] = field(default_factory=list)
     counts: dict[str, LabelCount] = field(default_factory=dict)
@@ -85,6 +89,7 @@ class _Gathered:
             return
         self.samples.append(outcome.sample)
         self.prints.append(outcome.print)
+        self.sides.add(outcome.sample.id, outcome.facts)
         self.survey.add(outcome.sample.id, outcome.facts, outcome.count.classes, outcome.count.good)
         self.counts[outcome.sample.id] = outcome.count
         self.statistics.add(outcome.count)
@@ -125,7 +130,7 @@ def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | Non
     with writer:
         gathered = _Gathered(Statistics(names), Survey(len(names)), findings=joined.findings)
         # Closed before the writer cleans up: no thread may still write after an interrupt.
-        with closing(on_threads(ImageWork(names, writer, options.link), jobs)) as results:
+        with closing(on_threads(ImageWork(names, writer, options.link, options.distrust), jobs)) as results:
             for job, outcome in progress(results, len(jobs), "prepare", "image"):
                 gathered.add(job, outcome)
         wishes = SplitWishes(options.seed, plan, options.resplit, options.kfold, options.calibration)
@@ -198,11 +203,14 @@ def _finish(
             notes.append(_set_white(writer, name, brightest))
     notes += mark_copies(writer.image_path, gathered.samples, gathered.prints)
     findings += contradictory(gathered.samples)
-    findings.sort(key=lambda finding: (finding.file, finding.problem, finding.text))
     splits = make_splits(gathered.samples, gathered.counts, gathered.parts, wishes)
-    notes += splits.notes
-    if findings:
-        writer.write_findings(findings_csv(findings))
+    notes += [*splits.notes, *set_notes(gathered.survey)]
+    doubts = set_findings(gathered.samples, gathered.counts, statistics, splits.all, gathered.survey, gathered.sides)
+    advice = [finding for finding in doubts if finding.file == WHOLE_SET]
+    findings += [finding for finding in doubts if finding.file != WHOLE_SET]
+    findings.sort(key=lambda finding: (finding.file, finding.problem, finding.text))
+    if findings or advice:
+        writer.write_findings(findings_csv([*advice, *findings]))
     left_out = sum(finding.dropped for finding in findings)
     counts = {**statistics.to_dict(), "findings": len(findings), "left_out": left_out}
     dataset = writer.finish(splits.all, splits.default.name, counts)
@@ -221,7 +229,8 @@ def _finish(
         rows.pop(splits.default.name),
         splits.others,
         rows,
-        write_report(dataset, splits.all, gathered.survey, findings, notes, layout, raw_finder(sources)),
+        write_report(dataset, splits.all, gathered.survey, [*advice, *findings], notes, layout, raw_finder(sources)),
+        advice,
     )
 
 

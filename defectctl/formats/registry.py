@@ -113,9 +113,17 @@ def _walk(listed: Listed, top: Path, prefix: str, files: list[str], seen: set[st
         )
         for name in filter(_wanted, names):
             path = os.path.join(folder, name)
-            if not os.path.islink(path) or _leads_inside(listed, path, here + name):
+            if (shown := _shown(here + name)) != here + name:
+                text = "its name is no valid text on this system: left out; rename it"
+                listed.findings.append(Finding(shown, "odd-name", text, True))
+            elif not os.path.islink(path) or _leads_inside(listed, path, here + name):
                 files.append(here + name)
     return links
+
+
+def _shown(name: str) -> str:
+    """A name as it can be printed and stored: bytes that are no text (an old archive's umlauts) with escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_link(path: str) -> bool:

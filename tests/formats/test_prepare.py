@@ -106,7 +106,7 @@ def test_bad_files_are_listed_with_the_reason_and_the_rest_goes_on(tmp_path):
     assert all(finding.dropped and finding.text for finding in result.findings)
     assert len(load_dataset(tmp_path / "out").samples) == 7
     listed = (tmp_path / "out" / "findings.csv").read_text(encoding="utf-8").splitlines()
-    assert len(listed) == 6
+    assert len([line for line in listed[1:] if not line.startswith(".,")]) == 5
 
 
 def test_a_folder_with_nothing_readable_is_an_error(tmp_path):

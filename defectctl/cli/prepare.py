@@ -200,7 +200,7 @@ def _export(
 ) -> int:
     """Write a prepared dataset for other tools."""
     from defectctl.cli.prepare_tell import print_export, tell_export
-    from defectctl.formats.export import export
+    from defectctl.formats.exports.export import export
 
     try:
         result = export(dataset, out, form, split, replace, segment)
@@ -262,7 +262,7 @@ def _check_head(option: str, text: str, source: str | None, handles: list[str]) 
 
 def _read_options(classes: str | None, classes_from: str | None, mask_values: str | None) -> ReadOptions:
     from defectctl.formats.base import ReadOptions
-    from defectctl.formats.mask_values import check_class_names, parse_mask_values
+    from defectctl.formats.masks.mask_values import check_class_names, parse_mask_values
 
     if classes_from not in (None, "prefix", "folder"):
         raise InputError(f"--classes-from takes prefix or folder, not '{classes_from}'")

@@ -8,7 +8,7 @@ from defectctl.messages import say, warn
 
 if TYPE_CHECKING:
     from defectctl.formats.base import Finding
-    from defectctl.formats.export import ExportResult
+    from defectctl.formats.exports.export import ExportResult
     from defectctl.formats.prepare import PrepareResult
 
 SHOWN_FINDINGS = 20

@@ -13,7 +13,7 @@ from typing import Any
 from defectctl.dataset.folds import FoldPlan
 from defectctl.dataset.ids import check_id
 from defectctl.errors import InputError, nearest
-from defectctl.formats.names import decode_text
+from defectctl.formats.readers.names import decode_text
 
 _POSITIVES = re.compile(r"train_(\d+)_positives")
 _FORMS = '{"fold-0": ["part1", …], …}, {"test": [[1, 2], [3, 4], …]} or CSV lines `id,fold`'

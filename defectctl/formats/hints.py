@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from defectctl.errors import InputError
 from defectctl.formats.base import RawSource, ReadOptions
-from defectctl.formats.good_folders import is_good
-from defectctl.formats.mask_values import MaskCoding
-from defectctl.formats.names import class_of
+from defectctl.formats.masks.mask_values import MaskCoding
+from defectctl.formats.readers.good_folders import is_good
+from defectctl.formats.readers.names import class_of
 
 _PREFIX = re.compile(r"([^\W\d_]+)[ _-]?\d+")
 _FEWEST_IMAGES = 5

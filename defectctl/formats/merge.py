@@ -9,7 +9,7 @@ from pathlib import Path
 
 from defectctl.dataset.ids import safe_id, safe_ids
 from defectctl.errors import InputError, nearest
-from defectctl.formats.mask_values import check_class_names
+from defectctl.formats.masks.mask_values import check_class_names
 from defectctl.formats.one_image import Job
 from defectctl.formats.opened import Opened, View
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from defectctl.dataset.types import UNKNOWN, Known
 from defectctl.errors import InputError
 from defectctl.formats.base import UNREAD_ENDINGS, Finding, RawSample, RawSource, ReadOptions
-from defectctl.formats.mask_values import (
+from defectctl.formats.masks.mask_values import (
     AUTO,
     COLOUR,
     INDEX,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from defectctl.errors import InputError, nearest
-from defectctl.formats import (
+from defectctl.formats.base import Finding, Listing, Reader
+from defectctl.formats.readers import (
     coco,
     image_folders,
     label_table,
@@ -21,7 +22,6 @@ from defectctl.formats import (
     voc_masks,
     yolo,
 )
-from defectctl.formats.base import Finding, Listing, Reader
 
 READERS: dict[str, Reader] = {
     reader.NAME: reader  # a module with the protocol's four names

@@ -1,0 +1,1 @@
+"""A prepared dataset written as other tools read it, one file a form."""

@@ -1,0 +1,1 @@
+"""What the stored values of pixel masks mean."""

@@ -1,0 +1,1 @@
+"""Readers of foreign annotation formats, one file each, with recognition."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits
-from defectctl.dataset.leaks import copies_in_training, leaks
-from defectctl.dataset.types import Sample, Split
+from defectctl.dataset.types import Sample
 from defectctl.errors import InputError
 
 
@@ -62,15 +61,6 @@ def test_a_choice_of_positives_limits_defects_and_not_the_good():
     assert len(train) == (18 - len(limited.parts["val"]) // 4) * 3 + 3 and limited.parts["val"]
 
 
-def test_leaks_are_byte_equal_images_in_two_parts():
-    samples = make(4, 1, sha=lambda i: "same" if i in (0, 3) else str(i))
-    split = Split("s", "", None, {"train": ["g00/0.png", "g01/0.png"], "test": ["g02/0.png", "g03/0.png"]})
-    assert leaks(split, samples) == 2
-    assert copies_in_training(split, samples) == {"test": 1}
-    split.parts["test"].remove("g03/0.png")
-    assert leaks(split, samples) == 0
-
-
 @pytest.mark.parametrize("calibration", [0.0, 0.15])
 def test_every_group_is_tested_once_in_k_folds(calibration):
     samples = make(40, 5)
@@ -89,11 +79,3 @@ def test_every_group_is_tested_once_in_k_folds(calibration):
 def test_more_folds_than_groups_are_refused():
     with pytest.raises(InputError, match=r"--kfold 5 needs 5 .* there are 3"):
         k_fold_splits(make(3, 4), {}, 0, 5)
-
-
-def test_a_turned_copy_in_another_part_is_a_leak():
-    samples = make(3, 1)
-    samples[0].twins = samples[2].twins = samples[0].id
-    split = Split("s", "", 0, {"train": [samples[0].id, samples[1].id], "test": [samples[2].id]})
-    assert leaks(split, samples) == 2
-    assert copies_in_training(split, samples) == {"test": 1}

@@ -65,6 +65,10 @@ Calibration = Annotated[
         "--calibration", min=0, max=0.4, help="Share of the images set aside for thresholds, e.g. 0.15: trains nothing."
     ),
 ]
+Parts = Annotated[
+    bool,
+    typer.Option("--parts", help="Find images that show parts of one another, too (crops, mosaics); takes longer."),
+]
 Distrust = Annotated[
     bool, typer.Option("--distrust", help="Where a box has hardly any mask in it, make its area unknown in the mask.")
 ]
@@ -99,6 +103,7 @@ def command(
     kfold: KFold = None,
     resplit: Resplit = False,
     calibration: Calibration = 0.0,
+    parts: Parts = False,
     distrust: Distrust = False,
     to: To = None,
     split: SplitName = None,
@@ -133,7 +138,7 @@ def command(
         foreign = {"--join": join, "--map": maps, "--format": format, "--classes": classes, "--exclude": exclude}
         foreign |= {"--classes-from": classes_from, "--mask-values": mask_values, "--group-by": group_by}
         foreign |= {"--folds": folds, "--kfold": kfold, "--resplit": resplit, "--calibration": calibration}
-        foreign |= {"--distrust": distrust}
+        foreign |= {"--parts": parts, "--distrust": distrust}
         foreign |= {"--link": link, "--name": name, "--seed": seed}
         _check_export(raw, out, [option for option, value in foreign.items() if value])
         return _export(raw[0], out or Path(), to, split, segment, replace, strict, as_json)
@@ -157,6 +162,7 @@ def command(
         folds=folds,
         group_by=group_by,
         exclude=tuple(exclude or ()),
+        parts=parts,
         distrust=distrust,
         resplit=resplit,
         kfold=kfold,

@@ -43,7 +43,7 @@ def sample_to_line(sample: Sample) -> str:
         "sha256": sample.sha256,
         "source": sample.source,
     }
-    for name in ("mask", "mask_sha256", "label", "group", "twins"):
+    for name in ("mask", "mask_sha256", "label", "group", "twins", "overlaps"):
         if getattr(sample, name) is not None:
             values[name] = getattr(sample, name)
     if sample.pasted_from:

@@ -114,7 +114,10 @@ def _set_aside(shares: dict[str, float], calibration: float) -> dict[str, float]
 
 
 def clusters(samples: Iterable[Sample]) -> list[list[str]]:
-    """Ids that must stay together: same `group`, same `twins`, or byte-identical images, directly or through others."""
+    """Ids that must stay together: same `group`, `twins` or `overlaps`, or byte-identical images.
+
+    Directly, or through others.
+    """
     parent: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -129,6 +132,8 @@ def clusters(samples: Iterable[Sample]) -> list[list[str]]:
             keys.append("group " + sample.group)
         if sample.twins is not None:
             keys.append("twins " + sample.twins)
+        if sample.overlaps is not None:
+            keys.append("overlaps " + sample.overlaps)
         for key in keys:
             parent.setdefault(key, key)
         for key in keys[1:]:

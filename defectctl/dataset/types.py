@@ -59,7 +59,10 @@ class Sample:
         group: parts that must stay on one side of every split share it; None stands alone.
         twins: name of the family of near-duplicates (turned, mirrored, encoded again) that the image belongs to, the
             first id of the family; None where it has none, or none were looked for.
-        pasted_from: ids of the images of which parts are pasted together in this one; empty where there are none.
+        overlaps: name of the set of images that show parts of one another (crops of one photograph), the first id of
+            it; None where it has none, or none were looked for.
+        pasted_from: ids of images with which this one shares parts and which it would tie together (a mosaic pasted of
+            them, mostly): it can only train.
         known: overrides the source's `known` where it differs, else None.
         present: classes of which the mask holds pixels, ascending, so that no mask need be opened to tell; empty where
             there is no mask file; None where the dataset is of a version that did not record it.
@@ -78,6 +81,7 @@ class Sample:
     label: str | None = None
     group: str | None = None
     twins: str | None = None
+    overlaps: str | None = None
     pasted_from: tuple[str, ...] = ()
     known: Known | None = None
     present: tuple[int, ...] | None = None

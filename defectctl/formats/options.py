@@ -34,6 +34,7 @@ class PrepareOptions:
         folds: file of cross-validation folds, see `read_fold_file`.
         group_by: regular expression on ids; its first group names the sample's group.
         exclude: patterns of ids (as below their source) to leave out, `GLOB` or `SOURCE:GLOB`.
+        parts: look for images that show parts of one another, too.
         distrust: make boxes with hardly any mask in them unknown in the mask.
         resplit, kfold, calibration: see `SplitWishes`.
     """
@@ -50,6 +51,7 @@ class PrepareOptions:
     folds: Path | None = None
     group_by: str | None = None
     exclude: tuple[str, ...] = ()
+    parts: bool = False
     distrust: bool = False
     resplit: bool = False
     kfold: int | None = None

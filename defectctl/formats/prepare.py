@@ -15,7 +15,7 @@ from defectctl.dataset.writer import DatasetWriter, check_target
 from defectctl.errors import InputError, nearest
 from defectctl.formats.base import Finding
 from defectctl.formats.checks_set import WHOLE_SET, DefectSides, set_findings, set_notes
-from defectctl.formats.copies import mark_copies
+from defectctl.formats.copies import mark_copies, mark_parts
 from defectctl.formats.dataset_report import raw_finder, write_report
 from defectctl.formats.fold_files import plan_folds
 from defectctl.formats.join import WAYS, join_sources
@@ -134,7 +134,7 @@ def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | Non
             for job, outcome in progress(results, len(jobs), "prepare", "image"):
                 gathered.add(job, outcome)
         wishes = SplitWishes(options.seed, plan, options.resplit, options.kfold, options.calibration)
-        return _finish(writer, sources, gathered, wishes, notes)
+        return _finish(writer, sources, gathered, wishes, options.parts, notes)
 
 
 def _check_paths(roots: list[Path], out: Path, replace_old: bool) -> None:
@@ -187,6 +187,7 @@ def _finish(
     sources: list[Opened],
     gathered: _Gathered,
     wishes: SplitWishes,
+    parts: bool,
     notes: list[str],
 ) -> PrepareResult:
     """Look at the images together, make the splits, commit the dataset, and write the report beside it."""
@@ -202,6 +203,8 @@ def _finish(
         if brightest:
             notes.append(_set_white(writer, name, brightest))
     notes += mark_copies(writer.image_path, gathered.samples, gathered.prints)
+    if parts:
+        notes += mark_parts(writer.image_path, gathered.samples)
     findings += contradictory(gathered.samples)
     splits = make_splits(gathered.samples, gathered.counts, gathered.parts, wishes)
     notes += [*splits.notes, *set_notes(gathered.survey)]

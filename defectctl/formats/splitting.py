@@ -83,9 +83,10 @@ def make_splits(
     for split in result.all:
         if pasted and split.maker.startswith(("random", "grouped")):
             unused = pasted.difference(*split.parts.values())
+            used = len(pasted) - len(unused)
             notes.append(
-                f"split {split.name}: of {len(pasted)} images pasted from parts of others, {len(pasted) - len(unused)}"
-                f" are in train and {len(unused)}, whose pieces lie elsewhere, in no part"
+                f"split {split.name}: of {len(pasted)} images that share parts with several others, {used} are in train"
+                f" and {len(unused)}, whose partners lie elsewhere, in no part"
             )
     return result
 

@@ -106,6 +106,30 @@ def _see_to(
         chosen.update(min(fitting, key=lambda group: (len(group), group)))
 
 
+def with_calibration(
+    split: Split, samples: Iterable[Sample], strata: Mapping[str, str], seed: int, calibration: float
+) -> Split:
+    """The split with a part `calibration` taken from its training part; no cluster is cut.
+
+    Args:
+        calibration: share of all images of the split, at most half of the training part.
+        samples, strata, seed: as in `fold_splits`.
+    """
+    training = set(split.parts["train"])
+    total = sum(map(len, split.parts.values()))
+    share = min(0.5, calibration * total / max(1, len(training)))
+    drawn = distribute(
+        [sample for sample in samples if sample.id in training],
+        dict(strata),
+        seed,
+        {"train": 1 - share, CALIBRATION: share},
+    )
+    parts = {**split.parts, **drawn}
+    ordered = {part: parts[part] for part in (*PARTS, CALIBRATION)}
+    maker = f"{split.maker}, {CALIBRATION} is {calibration:.0%} of all"
+    return Split(split.name, maker, seed, ordered, split_fingerprint(ordered))
+
+
 def k_fold_splits(
     samples: Iterable[Sample], strata: dict[str, str], seed: int, folds: int, calibration: float = 0.0
 ) -> list[Split]:

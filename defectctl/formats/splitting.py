@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits
+from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits, with_calibration
 from defectctl.dataset.splits import VALIDATION_SHARE, official_split, random_split
 from defectctl.dataset.statistics import LabelCount
 from defectctl.dataset.types import Sample, Split
@@ -76,7 +76,7 @@ def make_splits(
     if wishes.resplit:
         result.others.append(_grouped(own, samples, strata, wishes))
     if wishes.plan is not None:
-        result.others += _stated_folds(wishes.plan, samples, counts, strata, wishes.seed, notes)
+        result.others += _stated_folds(wishes.plan, samples, counts, strata, wishes, notes)
     if wishes.kfold is not None:
         result.others += k_fold_splits(samples, strata, wishes.seed, wishes.kfold, wishes.calibration)
     pasted = {sample.id for sample in samples if sample.pasted_from}
@@ -138,12 +138,22 @@ def _stated_folds(
     samples: Sequence[Sample],
     counts: Mapping[str, LabelCount],
     strata: dict[str, str],
-    seed: int,
+    wishes: SplitWishes,
     notes: list[str],
 ) -> list[Split]:
     plan.tests = {name: [i for i in ids if i in counts] for name, ids in plan.tests.items()}
     plan.positives = {name: (fold, [i for i in ids if i in counts]) for name, (fold, ids) in plan.positives.items()}
-    splits = fold_splits(plan, samples, strata, seed)
+    splits = fold_splits(plan, samples, strata, wishes.seed)
+    if wishes.calibration:
+        # A stated number of defective training images stays the stated one: those splits give nothing up.
+        splits = [
+            with_calibration(split, samples, strata, wishes.seed, wishes.calibration)
+            if split.name in plan.tests
+            else split
+            for split in splits
+        ]
+        if plan.positives:
+            notes.append("splits with a stated number of defective training images have no calibration part")
     notes += fold_notes(plan, splits, dict(counts))
     notes += fold_leak_note([split for split in splits if split.name in plan.tests], samples)
     return splits

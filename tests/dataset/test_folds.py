@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits
+from defectctl.dataset.folds import FoldPlan, fold_splits, k_fold_splits, with_calibration
 from defectctl.dataset.types import Sample
 from defectctl.errors import InputError
 
@@ -79,3 +79,16 @@ def test_every_group_is_tested_once_in_k_folds(calibration):
 def test_more_folds_than_groups_are_refused():
     with pytest.raises(InputError, match=r"--kfold 5 needs 5 .* there are 3"):
         k_fold_splits(make(3, 4), {}, 0, 5)
+
+
+def test_calibration_takes_whole_groups_from_training_alone():
+    samples = make(40, 5)
+    strata = strata_of(samples, {s.id for s in samples if int(s.group[1:]) % 4 == 0})
+    tests = {"fold-0": [s.id for s in samples if int(s.group[1:]) < 8]}
+    (split,) = fold_splits(FoldPlan(tests), samples, strata, 0)
+    aside = with_calibration(split, samples, strata, 0, 0.15)
+    assert len(aside.parts["calibration"]) == 30 and aside.parts["test"] == tests["fold-0"]
+    assert aside.parts["val"] == split.parts["val"]
+    assert sorted(aside.parts["train"] + aside.parts["calibration"]) == split.parts["train"]
+    groups = [{i.split("/")[0] for i in aside.parts[part]} for part in ("train", "calibration")]
+    assert groups[0].isdisjoint(groups[1]) and any(strata[i] == "1" for i in aside.parts["calibration"])

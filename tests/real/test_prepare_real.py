@@ -24,7 +24,9 @@ def prepared(name, tmp_path):
 def test_neu_seg(tmp_path):
     result = prepared("NEU_Seg", tmp_path)
     assert result.format == "mask-folders" and result.dataset.class_names == ["class-1", "class-2", "class-3"]
-    assert {part: len(ids) for part, ids in result.split.parts.items()} == {"train": 3267, "val": 363, "test": 840}
+    sizes = {part: len(ids) for part, ids in result.split.parts.items()}
+    assert sizes["test"] == 840 and sizes["train"] + sizes["val"] == 3630
+    assert abs(sizes["val"] - 363) <= 8  # a tenth, but for families of turned copies that stay together
 
 
 def test_neu_det(tmp_path):

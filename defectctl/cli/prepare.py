@@ -11,6 +11,7 @@ from defectctl.errors import EXIT_FINDINGS, EXIT_OK, InputError, Interrupted, ne
 from defectctl.messages import set_quiet
 
 if TYPE_CHECKING:
+    from defectctl.dataset.types import Dataset
     from defectctl.formats.base import ReadOptions
     from defectctl.formats.prepare import SourceOptions
 
@@ -140,14 +141,14 @@ def command(
         foreign |= {"--folds": folds, "--kfold": kfold, "--resplit": resplit, "--calibration": calibration}
         foreign |= {"--parts": parts, "--distrust": distrust}
         foreign |= {"--link": link, "--name": name, "--seed": seed}
-        _check_export(raw, out, [option for option, value in foreign.items() if value])
-        return _export(raw[0], out or Path(), to, split, segment, replace, strict, as_json)
+        out = _export_folder(raw, out, [option for option, value in foreign.items() if value])
+        return _export(raw[0], out, to, split, segment, replace, strict, as_json)
     if split or segment:
         raise InputError(f"{'--split' if split else '--segment'} goes with --to; leave it out")
     if folds is not None and kfold is not None:
         raise InputError("give --folds for the folds of a file or --kfold for folds of our own, not both")
     from defectctl.formats.prepare import PrepareOptions, prepare
-    from defectctl.formats.unchanged import is_unchanged
+    from defectctl.formats.unchanged import unchanged
 
     said = {"--format": format, "--classes": classes, "--classes-from": classes_from, "--mask-values": mask_values}
     out = out or Path("data")
@@ -168,8 +169,8 @@ def command(
         kfold=kfold,
         calibration=calibration,
     )
-    if is_unchanged(raw, out, options):
-        return _tell_unchanged(out, as_json)
+    if (dataset := unchanged(raw, out, options)) is not None:
+        return _tell_unchanged(dataset, strict, as_json)
     try:
         result = prepare(raw, out, options)
     except KeyboardInterrupt as error:
@@ -181,24 +182,27 @@ def command(
     return EXIT_FINDINGS if strict and result.findings else EXIT_OK
 
 
-def _tell_unchanged(out: Path, as_json: bool) -> int:
-    """The same command on the same files: nothing is to be done."""
+def _tell_unchanged(dataset: Dataset, strict: bool, as_json: bool) -> int:
+    """The same command on the same files: nothing is to be done, and the exit code is what it was."""
     if as_json:
         from defectctl.cli.tables import print_json
 
-        print_json({"out": str(out), "unchanged": True})
+        about = {"name": dataset.name, "fingerprint": dataset.fingerprint, "counts": dataset.counts}
+        print_json({"out": str(dataset.root), "unchanged": True, **about})
     else:
-        print(f"'{out}' is up to date: neither the files nor the options have changed since it was prepared")
-    return EXIT_OK
+        print(f"'{dataset.root}' is up to date: neither the files nor the options have changed since it was prepared")
+    return EXIT_FINDINGS if strict and dataset.counts["findings"] else EXIT_OK
 
 
-def _check_export(raw: list[Path], out: Path | None, foreign: list[str]) -> None:
+def _export_folder(raw: list[Path], out: Path | None, foreign: list[str]) -> Path:
+    """The folder for an export; refuses what does not go with one."""
     if len(raw) != 1:
         raise InputError(f"--to takes one prepared dataset, not {len(raw)} folders")
     if foreign:
         raise InputError(f"{foreign[0]} is for raw folders, not for --to; leave it out")
     if out is None:
         raise InputError("--to needs --out, a new folder")
+    return out
 
 
 def _export(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectctl.dataset.store import load_dataset
+from defectctl.dataset.types import Dataset
 from defectctl.dataset.writer import HEADER
 from defectctl.errors import InputError
 from defectctl.formats.options import PrepareOptions
@@ -32,12 +33,12 @@ def signature(roots: Sequence[Path], options: PrepareOptions) -> str:
     return total.hexdigest()
 
 
-def is_unchanged(roots: Sequence[Path], out: Path, options: PrepareOptions) -> bool:
-    """Whether `out` holds a whole dataset made by the same version with these options from these very files."""
+def unchanged(roots: Sequence[Path], out: Path, options: PrepareOptions) -> Dataset | None:
+    """The dataset at `out` if it is whole, and made by this version with these options from these very files."""
     if options.replace or not (out / HEADER).is_file():
-        return False
+        return None
     try:
         dataset = load_dataset(out)
-        return dataset.made_from is not None and dataset.made_from == signature(roots, options)
+        return dataset if dataset.made_from == signature(roots, options) else None
     except (InputError, OSError):
-        return False  # told where it is prepared
+        return None  # told where it is prepared

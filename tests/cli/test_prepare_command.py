@@ -137,8 +137,15 @@ def test_a_second_run_on_the_same_files_does_nothing(raw, tmp_path, capsys):
     code, out, _ = run(capsys, raw, "--out", data)
     assert code == 0 and "up to date" in out
     code, out, _ = run(capsys, raw, "--out", data, "--json")
-    assert json.loads(out) == {"out": str(data), "unchanged": True}
+    document = json.loads(out)
+    assert document["out"] == str(data) and document["unchanged"] and document["counts"]["images"] == 10
     assert before == {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+
+
+def test_a_second_run_is_as_strict_as_the_first(raw, tmp_path, capsys):
+    (raw / "images" / "lone.png").write_bytes((raw / "images" / "0.png").read_bytes())
+    codes = [run(capsys, raw, "--out", tmp_path / "data", "--strict")[0] for _ in range(2)]
+    assert codes == [3, 3]
 
 
 def test_a_second_run_tells_of_changed_files_and_options(raw, tmp_path, capsys):

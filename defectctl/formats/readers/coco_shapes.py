@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from defectctl.dataset.types import Box
@@ -14,6 +13,14 @@ BOX_TOLERANCE = 1.0
 
 Problems = list[tuple[str, str]]
 """(stable key, reason) of everything odd."""
+
+_FAR = 1e9
+"""Coordinates beyond are no pixels; JSON may hold whole numbers that no float can."""
+
+
+def is_coordinate(value: Any) -> bool:
+    """Whether a value of a JSON is a number that can stand for a place in an image."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_FAR < value < _FAR
 
 
 def shape_of(item: dict[str, Any], name: str, size: tuple[int, int] | None) -> tuple[RawShape | None, Problems]:
@@ -50,11 +57,11 @@ def _region(value: Any, size: tuple[int, int] | None, problems: Problems) -> Reg
     if not isinstance(value, list):
         problems.append(("odd-polygon", f"its segmentation is a {type(value).__name__}; left out, export it again"))
         return None
-    if all(_is_number(v) for v in value):
+    if all(is_coordinate(v) for v in value):
         value = [value]
     parts = []
     for part in value:
-        usable = isinstance(part, list) and part and len(part) % 2 == 0 and all(_is_number(v) for v in part)
+        usable = isinstance(part, list) and part and len(part) % 2 == 0 and all(is_coordinate(v) for v in part)
         if usable:
             parts.append(tuple(float(v) for v in part))
         elif part != []:
@@ -77,7 +84,7 @@ def _run_length(value: dict[str, Any], size: tuple[int, int] | None, problems: P
 def _box(value: Any, size: tuple[int, int] | None, problems: Problems) -> Box | None:
     if not value:
         return None
-    if not isinstance(value, list) or len(value) != 4 or not all(_is_number(v) for v in value):
+    if not isinstance(value, list) or len(value) != 4 or not all(is_coordinate(v) for v in value):
         problems.append(("box-odd", f"its box {str(value)[:60]} is not x, y, width, height: left out"))
         return None
     x, y, width, height = (float(v) for v in value)
@@ -87,7 +94,3 @@ def _box(value: Any, size: tuple[int, int] | None, problems: Problems) -> Box | 
         text = f"the box {x:g}, {y:g}, {width:g}, {height:g} (x, y, width, height) is {problem}: {done}"
         problems.append((f"box-{problem.split()[0]}", text))
     return box
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

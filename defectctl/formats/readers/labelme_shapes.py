@@ -13,7 +13,7 @@ import numpy as np
 
 from defectctl.dataset.types import Box
 from defectctl.formats.base import RawShape, Region
-from defectctl.formats.readers.coco_shapes import BOX_TOLERANCE
+from defectctl.formats.readers.coco_shapes import BOX_TOLERANCE, is_coordinate
 from defectctl.formats.readers.voc_boxes import clip_box
 from defectctl.formats.regions import encode_rle, rasterise
 from defectctl.imaging.masks import read_mask
@@ -33,8 +33,6 @@ _MEND = {
     "background-shape": "",
     "ignored-shape": "; leave the whole image out with --exclude if it matters",
 }
-_FAR = 1e9
-"""Coordinates beyond are no pixels; JSON may hold whole numbers that no float can."""
 _UPRIGHT = 0.01
 """Pixels by which the corners of an upright rectangle may be off."""
 _SAGITTA = 0.05
@@ -129,15 +127,11 @@ def _piece(item: Any, label: str, size: Size) -> tuple[_Piece, str]:
 
 def _points(value: Any) -> Points:
     usable = isinstance(value, list) and all(
-        isinstance(point, list) and len(point) == 2 and all(_is_number(v) for v in point) for point in value
+        isinstance(point, list) and len(point) == 2 and all(is_coordinate(v) for v in point) for point in value
     )
     if not usable:
         raise _Unusable("odd-points", "its points are no list of finite x, y pairs")
     return [(float(x), float(y)) for x, y in value]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_FAR < value < _FAR
 
 
 def _corners(kind: str, points: Points) -> tuple[Points, bool]:

@@ -171,10 +171,9 @@ def best_match(candidates: list[str], near: str) -> list[int]:
 
 def decode_text(data: bytes) -> str:
     """Text of unknown encoding: UTF-8 with or without byte-order mark, UTF-16 with one, else Latin-1."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 

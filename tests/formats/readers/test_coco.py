@@ -189,3 +189,12 @@ def test_broken_files_are_refused(tmp_path):
     (tmp_path / "a.json").write_text('{"images": {}, "annotations": [], "categories": []}', encoding="utf-8")
     with pytest.raises(InputError, match="images"):
         coco.read(list_folder(tmp_path), ReadOptions())
+
+
+@pytest.mark.parametrize("place", ["segmentation", "bbox"])
+def test_a_number_that_no_float_can_hold_is_told(tmp_path, place):
+    huge = 10**400
+    given = {"segmentation": [[huge, 1, 9, 1, 1, 9]], "bbox": [huge, 1, 4, 4]}[place]
+    save(tmp_path, "a.json", [image(1, "a.png")], [note(1, 1, bbox=[1, 1, 8, 8]), note(2, 1, **{place: given})])
+    source = read(tmp_path)
+    assert len(source.samples[0].shapes) == 1 and source.findings

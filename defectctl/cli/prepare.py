@@ -145,8 +145,6 @@ def command(
         return _export(raw[0], out, to, split, segment, replace, strict, as_json)
     if split or segment:
         raise InputError(f"{'--split' if split else '--segment'} goes with --to; leave it out")
-    if folds is not None and kfold is not None:
-        raise InputError("give --folds for the folds of a file or --kfold for folds of our own, not both")
     from defectctl.formats.prepare import PrepareOptions, prepare
     from defectctl.formats.unchanged import unchanged
 

@@ -11,6 +11,7 @@ from defectctl.dataset.splits import (
     VALIDATION_SHARE,
     clusters,
     distribute,
+    leak_free_parts,
     split_fingerprint,
     with_pasted,
 )
@@ -51,10 +52,10 @@ def fold_splits(plan: FoldPlan, samples: Iterable[Sample], strata: Mapping[str, 
     splits = []
     for name, test in plan.tests.items():
         rest = _outside(samples, test)
-        splits.append(_split(name, _with_validation(rest, rest, strata, seed), test, seed))
+        splits.append(_split(name, _with_validation(rest, rest, strata, seed, samples), test, seed))
     for name, (fold, chosen) in plan.positives.items():
         rest = _outside(samples, plan.tests[fold])
-        parts = _with_validation(rest, _outside(rest, chosen), strata, seed)
+        parts = _with_validation(rest, _outside(rest, chosen), strata, seed, samples)
         wanted = set(chosen)
         parts["train"] = [i for i in parts["train"] if i in wanted or not _defective(strata[i])]
         splits.append(_split(name, parts, plan.tests[fold], seed))
@@ -77,9 +78,11 @@ def _defective(stratum: str) -> bool:
 
 
 def _with_validation(
-    rest: list[Sample], eligible: list[Sample], strata: Mapping[str, str], seed: int
+    rest: list[Sample], eligible: list[Sample], strata: Mapping[str, str], seed: int, everyone: list[Sample]
 ) -> dict[str, list[str]]:
-    """`train` and `val` of `rest`; `val` is drawn from the clusters that lie wholly in `eligible`."""
+    """`train` and `val` of `rest`; `val` is drawn from the clusters wholly in `eligible`; see `with_pasted`."""
+    pasted = [sample for sample in rest if sample.pasted_from]
+    rest = [sample for sample in rest if not sample.pasted_from]
     allowed = {sample.id for sample in eligible}
     groups = [group for group in clusters(rest) if allowed.issuperset(group)]
     members = {i for group in groups for i in group}
@@ -92,7 +95,8 @@ def _with_validation(
     chosen = set(drawn["val"])
     for wanted in (_defective, lambda stratum: stratum == GOOD):
         _see_to(wanted, chosen, groups, strata)
-    return {"train": [s.id for s in rest if s.id not in chosen], "val": sorted(chosen)}
+    parts = {"train": [s.id for s in rest if s.id not in chosen], "val": sorted(chosen)}
+    return with_pasted(pasted, parts, everyone)
 
 
 def _see_to(
@@ -118,12 +122,9 @@ def with_calibration(
     training = set(split.parts["train"])
     total = sum(map(len, split.parts.values()))
     share = min(0.5, calibration * total / max(1, len(training)))
-    drawn = distribute(
-        [sample for sample in samples if sample.id in training],
-        dict(strata),
-        seed,
-        {"train": 1 - share, CALIBRATION: share},
-    )
+    samples = list(samples)
+    own = [sample for sample in samples if sample.id in training]
+    drawn = leak_free_parts(own, strata, seed, {"train": 1 - share, CALIBRATION: share}, samples)
     parts = {**split.parts, **drawn}
     ordered = {part: parts[part] for part in (*PARTS, CALIBRATION)}
     maker = f"{split.maker}, {CALIBRATION} is {calibration:.0%} of all"
@@ -157,7 +158,7 @@ def k_fold_splits(
     splits = []
     for name in names:
         rest = _outside(whole, tests[name])
-        aside = calibration * len(whole) / max(1, len(rest))
+        aside = min((1 - VALIDATION_SHARE) / 2, calibration * len(whole) / max(1, len(rest)))
         shares = {"train": 1 - VALIDATION_SHARE - aside, "val": VALIDATION_SHARE}
         if calibration:
             shares[CALIBRATION] = aside

@@ -1,4 +1,4 @@
-"""Images of which another part of a split holds a copy: byte for byte, or turned, mirrored or encoded again."""
+"""Images of which another part of a split holds a copy: equal bytes, turned, encoded again, or an overlapping crop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from defectctl.dataset.types import Sample, Split
 
 def _marks(sample: Sample) -> list[str]:
     """What a sample shares with its copies."""
-    own = [f"bytes {sample.sha256}"]
-    return own if sample.twins is None else [*own, f"twins {sample.twins}"]
+    marks = {"bytes": sample.sha256, "twins": sample.twins, "overlaps": sample.overlaps}
+    return [f"{kind} {name}" for kind, name in marks.items() if name is not None]
 
 
 def with_copies(samples: Iterable[Sample], others: Iterable[Sample]) -> list[Sample]:

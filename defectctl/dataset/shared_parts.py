@@ -80,7 +80,7 @@ def _agreements(points: list[Landmarks]) -> Iterator[tuple[int, int, NDArray, ND
     Yields:
         `(one, other, turn (2, 2), shift (2,))`: place in one = turn @ place in other + shift, as in `Landmarks`.
     """
-    if not points:
+    if not any(len(found.places) for found in points):
         return
     owner = np.repeat(np.arange(len(points)), [len(found.places) for found in points])
     places = np.concatenate([found.places for found in points])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from defectctl.dataset.types import Sample, Split
 
@@ -67,34 +67,43 @@ def official_split(
         shares[CALIBRATION] = calibration
         makers.append(f"{CALIBRATION} is {calibration:.0%} of train")
     if len(shares) > 1:
-        chosen = set(result["train"])
+        samples, chosen = list(samples), set(result["train"])
         training = [sample for sample in samples if sample.id in chosen]
-        result.update(distribute(training, strata, seed, shares))
+        result.update(leak_free_parts(training, strata, seed, shares, samples))
     ordered = {part: result[part] for part in (*PARTS, *sorted(result)) if part in result}
     drawn = seed if len(makers) > 1 else None
     return Split("official", ", ".join(makers), drawn, ordered, split_fingerprint(ordered))
 
 
 def leak_free_parts(
-    samples: list[Sample], strata: dict[str, str], seed: int, shares: dict[str, float]
+    samples: list[Sample],
+    strata: Mapping[str, str],
+    seed: int,
+    shares: dict[str, float],
+    everyone: Iterable[Sample] | None = None,
 ) -> dict[str, list[str]]:
     """`distribute` for data with pasted images, which would tie the families of all their pieces together.
 
     Only the other images are dealt out; then `with_pasted`.
     """
     whole = [sample for sample in samples if not sample.pasted_from]
-    if not whole:
-        return distribute(samples, strata, seed, shares)
-    return with_pasted(samples, distribute(whole, strata, seed, shares))
+    return with_pasted(samples, distribute(whole, strata, seed, shares), everyone)
 
 
-def with_pasted(samples: Iterable[Sample], parts: dict[str, list[str]]) -> dict[str, list[str]]:
+def with_pasted(
+    samples: Iterable[Sample], parts: dict[str, list[str]], everyone: Iterable[Sample] | None = None
+) -> dict[str, list[str]]:
     """Put pasted images into training, where no piece of theirs, and no copy of one, lies in another part.
 
     The others are in no part.
+
+    Args:
+        samples: the pasted images are taken from these.
+        parts: without them; those of `samples` and any others that are fixed already.
+        everyone: all samples of the dataset, whose families count; None: `samples`.
     """
     samples = list(samples)
-    family = {i: number for number, ids in enumerate(clusters(samples)) for i in ids}
+    family = {i: number for number, ids in enumerate(clusters(everyone or samples)) for i in ids}
     outside = {family[i] for part, ids in parts.items() if part != PARTS[0] for i in ids}
     added = [
         sample.id
@@ -107,9 +116,10 @@ def with_pasted(samples: Iterable[Sample], parts: dict[str, list[str]]) -> dict[
 
 
 def _set_aside(shares: dict[str, float], calibration: float) -> dict[str, float]:
-    """The shares with a part `calibration`, which training gives up."""
+    """The shares with a part `calibration`, which training gives up, at most half of it."""
     if not calibration:
         return shares
+    calibration = min(calibration, shares[PARTS[0]] / 2)
     return {**shares, PARTS[0]: shares[PARTS[0]] - calibration, CALIBRATION: calibration}
 
 
@@ -146,7 +156,7 @@ def clusters(samples: Iterable[Sample]) -> list[list[str]]:
 
 
 def distribute(
-    samples: list[Sample], strata: dict[str, str], seed: int, shares: dict[str, float], by_clusters: bool = False
+    samples: list[Sample], strata: Mapping[str, str], seed: int, shares: dict[str, float], by_clusters: bool = False
 ) -> dict[str, list[str]]:
     """Deal clusters out, stratum by stratum, each to the part that is furthest behind its share of the whole.
 
@@ -180,7 +190,7 @@ def distribute(
     return {part: sorted(i for cluster in chosen for i in cluster) for part, chosen in parts.items()}
 
 
-def _stratum(cluster: list[str], strata: dict[str, str]) -> str:
+def _stratum(cluster: list[str], strata: Mapping[str, str]) -> str:
     count = Counter(strata.get(sample_id, "") for sample_id in cluster)
     return min(count, key=lambda name: (-count[name], name))
 

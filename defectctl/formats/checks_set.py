@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from defectctl.dataset.statistics import LabelCount, Statistics
-from defectctl.dataset.survey import MASKS, ImageFacts, LogHistogram, Survey
+from defectctl.dataset.survey import MASKS, SHARE_UNIT, ImageFacts, LogHistogram, Survey
 from defectctl.dataset.types import Sample, Split
 from defectctl.formats.base import Finding
 
@@ -29,13 +29,12 @@ SMALLEST = 0.05
 
 WHOLE_SET = "."
 """The file name of findings about the set as a whole."""
-_UNIT = 1 << 30
 _FILES_SHOWN = 2
 
 
 @dataclass(slots=True)
 class _Sides:
-    """Shorter sides of one class's defects: in pixels, and in `_UNIT` parts of the image's longer side."""
+    """Shorter sides of one class's defects: in pixels, and in `SHARE_UNIT` parts of the image's longer side."""
 
     pixels: LogHistogram = field(default_factory=LogHistogram)
     parts: LogHistogram = field(default_factory=LogHistogram)
@@ -64,7 +63,7 @@ class DefectSides:
         for label in np.unique(rows[:, 0]).tolist():
             own = shorter[rows[:, 0] == label]
             self.sides[label].pixels.add(own)
-            self.sides[label].parts.add(np.rint(own * (_UNIT / longest)).astype(np.int64))
+            self.sides[label].parts.add(np.rint(own * (SHARE_UNIT / longest)).astype(np.int64))
 
 
 def set_findings(
@@ -228,7 +227,7 @@ def _small_defects(sides: DefectSides, class_names: Sequence[str]) -> list[Findi
     findings = []
     for label in sorted(sides.sides):
         own = sides.sides[label]
-        pixels, part = own.pixels.quantile(SMALLEST), own.parts.quantile(SMALLEST) / _UNIT
+        pixels, part = own.pixels.quantile(SMALLEST), own.parts.quantile(SMALLEST) / SHARE_UNIT
         shrunk = {side: part * side for side in INPUT_SIDES}
         if not any(value < min(LEAST_SIDE, pixels) for value in shrunk.values()):
             continue

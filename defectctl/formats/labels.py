@@ -68,7 +68,10 @@ def translate(view: View, info: ImageInfo, findings: list[Finding]) -> Labels:
         result.mask = painted.mask
         if source.raw.knows_boxes:  # else a region is a class's pixels, not one object
             result.objects, result.instances = painted.objects, painted.instances
-        if painted.box_only:
+        nothing = not painted.objects and (painted.mask is None or not painted.mask.any())
+        if nothing and any(dropped for *_, dropped in painted.problems):
+            result.known = Known()  # what was lost may have been a defect: the part is not known to be good
+        elif painted.box_only:
             known = result.known
             mask = tuple(i for i in known.mask if i not in painted.box_only)
             result.known = Known(mask, known.boxes, known.image)
@@ -213,4 +216,6 @@ def read_file(path: Path | EmbeddedImage, name: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise LeftOut(name, "unreadable", error.strerror or str(error)) from error
+        raise LeftOut(
+            name, "unreadable", f"{error.strerror or error}; left out: check the file and its rights"
+        ) from error

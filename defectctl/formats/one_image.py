@@ -115,7 +115,7 @@ def _open(view: View) -> tuple[bytes, ImageInfo, NDArray]:
     try:
         return data, *inspect_pixels(data, name)
     except ImageError as error:
-        raise LeftOut(name, "unreadable", error.reason) from error
+        raise LeftOut(name, "unreadable", f"{error.reason}; the image is left out: export or copy it again") from error
 
 
 def _add_labels(labels: Labels, other: View, info: ImageInfo, outcome: Outcome) -> Labels:

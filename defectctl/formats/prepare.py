@@ -32,6 +32,9 @@ from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.imaging.prints import ImagePrint
 from defectctl.messages import progress
 
+MOST_ASIDE = 0.4
+"""Largest share of the images that may be set aside for calibration."""
+
 
 @dataclass(slots=True)
 class PrepareResult:
@@ -113,6 +116,7 @@ def prepare(raw: Path | Sequence[Path], out: Path, options: PrepareOptions | Non
     options = options or PrepareOptions()
     roots = [raw] if isinstance(raw, Path) else list(raw)
     _check_paths(roots, out, options.replace)
+    _check_splits(options)
     made_from = signature(roots, options)
     sources = _open_sources(roots, options)
     maps = [parse_map(text, [source.handle for source in sources]) for text in options.maps]
@@ -152,6 +156,15 @@ def _check_paths(roots: list[Path], out: Path, replace_old: bool) -> None:
                 raise InputError(f"the raw folders '{seen[other]}' and '{raw}' lie one in the other; name each once")
         seen[outer] = raw
     check_target(out, replace_old)
+
+
+def _check_splits(options: PrepareOptions) -> None:
+    if options.folds is not None and options.kfold is not None:
+        raise InputError("give --folds for the folds of a file or --kfold for folds of our own, not both")
+    if options.kfold is not None and options.kfold < 2:
+        raise InputError(f"--kfold must be 2 or more, not {options.kfold}")
+    if not 0 <= options.calibration <= MOST_ASIDE:
+        raise InputError(f"--calibration must be from 0 to {MOST_ASIDE}, not {options.calibration}")
 
 
 def _open_sources(roots: list[Path], options: PrepareOptions) -> list[Opened]:

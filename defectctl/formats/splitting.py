@@ -81,12 +81,12 @@ def make_splits(
         result.others += k_fold_splits(samples, strata, wishes.seed, wishes.kfold, wishes.calibration)
     pasted = {sample.id for sample in samples if sample.pasted_from}
     for split in result.all:
-        if pasted and split.maker.startswith(("random", "grouped")):
-            unused = pasted.difference(*split.parts.values())
+        unused = pasted.difference(*split.parts.values())
+        if unused:
             used = len(pasted) - len(unused)
             notes.append(
-                f"split {split.name}: of {len(pasted)} images that share parts with several others, {used} are in train"
-                f" and {len(unused)}, whose partners lie elsewhere, in no part"
+                f"split {split.name}: of {len(pasted)} images that share parts with several others, {used} are in a"
+                f" part and {len(unused)}, whose partners lie elsewhere, in no part"
             )
     return result
 

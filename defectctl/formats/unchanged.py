@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectctl.dataset.store import load_dataset
-from defectctl.dataset.types import Dataset
-from defectctl.dataset.writer import HEADER
+from defectctl.dataset.types import Dataset, Sample
+from defectctl.dataset.writer import HEADER, REPORT
 from defectctl.errors import InputError
 from defectctl.formats.options import PrepareOptions
 from defectctl.formats.registry import list_folder
@@ -24,11 +24,12 @@ def signature(roots: Sequence[Path], options: PrepareOptions) -> str:
     """
     total = hashlib.sha256(f"{__version__} {replace(options, replace=False)!r}\n".encode())
     for root in roots:
-        total.update(f"{root.resolve().name}\n".encode("utf-8", "surrogateescape"))
+        where = root.resolve()  # linked images are found by their place, copied ones need none
+        total.update(f"{where if options.link else where.name}\n".encode("utf-8", "surrogateescape"))
         for file in list_folder(root).files:
             about = (root / file).stat()
             total.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    if options.folds is not None:
+    if options.folds is not None and options.folds.is_file():
         total.update(options.folds.read_bytes())
     return total.hexdigest()
 
@@ -39,6 +40,12 @@ def unchanged(roots: Sequence[Path], out: Path, options: PrepareOptions) -> Data
         return None
     try:
         dataset = load_dataset(out)
-        return dataset if dataset.made_from == signature(roots, options) else None
+        same = dataset.made_from == signature(roots, options) and (out / REPORT).is_file()
+        return dataset if same and all(_is_there(dataset, sample) for sample in dataset.samples) else None
     except (InputError, OSError):
         return None  # told where it is prepared
+
+
+def _is_there(dataset: Dataset, sample: Sample) -> bool:
+    mask = dataset.mask_path(sample)
+    return dataset.image_path(sample).is_file() and (mask is None or mask.is_file())

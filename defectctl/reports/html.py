@@ -21,7 +21,8 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; padding-bottom: .2rem; border-b
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; overflow-wrap: anywhere; }
 p, ul, ol { margin: .4rem 0; }
 a { color: inherit; }
-li, td, figcaption, p { overflow-wrap: anywhere; }
+li, figcaption, p { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
 .quiet { color: #555; font-size: .87rem; }
 .numbers { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
 .numbers div { border: 1px solid #bbb; border-radius: 4px; padding: .35rem .9rem; min-width: 5.5rem; }
@@ -79,7 +80,7 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]], text_columns
     lines = [tag("tr", *(tag("th", cell, **kind) for cell, kind in zip(head, kinds, strict=True)))]
     for row in rows:
         lines.append(tag("tr", *(tag("td", cell, **kind) for cell, kind in zip(row, kinds, strict=True))))
-    return tag("table", *lines)
+    return tag("div", tag("table", *lines), class_="wide")
 
 
 def bullets(items: Sequence[object], **attributes: object) -> Markup:

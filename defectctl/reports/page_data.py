@@ -36,7 +36,7 @@ class PartRow:
 
 @dataclass(slots=True)
 class SplitTable:
-    """One split; `leaks` counts images with a byte-identical copy in another part, `unused` those in no part."""
+    """One split; `leaks` counts images with a copy in another part, `unused` those in no part."""
 
     name: str
     maker: str

@@ -188,3 +188,19 @@ def test_folds_and_calibration_are_made(raw, tmp_path, capsys):
     splits = json.loads(out)["other_splits"]
     assert code == 0 and [split["name"] for split in splits] == ["fold-0", "fold-1"]
     assert all({row["part"] for row in split["parts"]} == {"train", "val", "test", "calibration"} for split in splits)
+
+
+@pytest.mark.parametrize("lost", ["images/images/0.png", "masks/images/0.png.png", "report.html"])
+def test_a_dataset_that_lost_a_file_is_not_up_to_date(raw, tmp_path, capsys, lost):
+    data = tmp_path / "data"
+    assert run(capsys, raw, "--out", data)[0] == 0
+    (data / lost).unlink()
+    code, _, err = run(capsys, raw, "--out", data)
+    assert code == 2 and "--replace" in err
+
+
+def test_linked_images_that_moved_are_not_up_to_date(raw, tmp_path, capsys):
+    assert run(capsys, raw, "--out", tmp_path / "data", "--link")[0] == 0
+    (tmp_path / "moved").mkdir()
+    moved = raw.rename(tmp_path / "moved" / "raw")
+    assert run(capsys, moved, "--out", tmp_path / "data", "--link")[0] == 2

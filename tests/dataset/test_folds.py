@@ -92,3 +92,22 @@ def test_calibration_takes_whole_groups_from_training_alone():
     assert sorted(aside.parts["train"] + aside.parts["calibration"]) == split.parts["train"]
     groups = [{i.split("/")[0] for i in aside.parts[part]} for part in ("train", "calibration")]
     assert groups[0].isdisjoint(groups[1]) and any(strata[i] == "1" for i in aside.parts["calibration"])
+
+
+def test_pasted_images_of_stated_folds_train_or_are_in_no_part():
+    samples = make(60, 1)
+    for i in range(50, 60):
+        samples[i].pasted_from = tuple(samples[(i - 50) * 4 + 10 + k].id for k in range(3))
+    strata = strata_of(samples, {s.id for s in samples[::3]})
+    for seed in range(10):
+        (split,) = fold_splits(FoldPlan({"f": [s.id for s in samples[:10]]}), samples, strata, seed)
+        split = with_calibration(split, samples, strata, seed, 0.15)
+        home = {i: part for part, ids in split.parts.items() for i in ids}
+        for sample in samples[50:]:
+            assert home.get(sample.id, "none") in ("train", "none")
+            assert sample.id not in home or {home[i] for i in sample.pasted_from} == {"train"}
+
+
+def test_few_images_and_much_calibration_leave_something_to_train_on():
+    for split in k_fold_splits(make(100, 1), {}, 0, 2, 0.4):
+        assert len(split.parts["train"]) >= len(split.parts["calibration"]) > 0

@@ -37,3 +37,8 @@ def test_copies_are_equal_bytes_or_of_one_family(samples, held_out, others, expe
 def test_leaks_by_hand(samples, parts, torn, seen):
     split = Split("s", "", 0, parts)
     assert leaks(split, samples) == torn and copies_in_training(split, samples) == seen
+
+
+def test_overlapping_crops_in_two_parts_are_a_leak(samples):
+    samples[0].overlaps = samples[3].overlaps = "a"
+    assert leaks(Split("s", "", 0, {"train": ["a"], "test": ["d"]}), samples) == 2

@@ -127,3 +127,22 @@ def test_calibration_is_taken_from_training():
     assert [len(official.parts[part]) for part in ("train", "val", "calibration", "test")] == [75, 10, 15, 100]
     assert official.parts["test"] == stated["test"]
     assert set(official.parts["train"] + official.parts["val"] + official.parts["calibration"]) == set(stated["train"])
+
+
+def test_a_pasted_image_of_an_official_training_part_never_validates_or_calibrates():
+    samples = make(120)
+    for i in range(100, 112):
+        samples[i].pasted_from = tuple(f"{(i - 100) * 5 + k:04}.png" for k in range(3))
+    stated = {"train": [s.id for s in samples[:112]], "test": [s.id for s in samples[112:]]}
+    for seed in range(10):
+        parts = official_split(stated, samples, {}, seed, calibration=0.15).parts
+        home = {i: part for part, ids in parts.items() for i in ids}
+        for sample in samples[100:112]:
+            assert home.get(sample.id, "none") in ("train", "none")
+            assert sample.id not in home or {home[i] for i in sample.pasted_from} == {"train"}
+
+
+def test_calibration_leaves_training_at_least_half_of_its_share():
+    split = random_split(make(100, group=lambda i: "all"), {}, 0, calibration=0.4)
+    assert len(split.parts["train"]) == 100
+    assert len(random_split(make(100), {}, 0, (0.2, 0.1, 0.7), calibration=0.4).parts["train"]) == 10

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from defectctl.errors import InputError
 from defectctl.formats.base import Listing
 from defectctl.formats.masks.mask_stored import COLOUR_FLAG
-from defectctl.formats.readers.names import decode_text
+from defectctl.formats.readers.names import decode_text, is_whole
 
 Colour = tuple[int, int, int]
 
@@ -111,7 +111,7 @@ def read_class_csv(text: str, file: str) -> ClassTable | None:
 def _numbers(rows: Iterable[tuple[list[str], str]], file: str) -> dict[int, str]:
     numbers: dict[int, str] = {}
     for cells, line in rows:
-        if len(cells) < 2 or not cells[0].isdigit() or int(cells[0]) > 65535 or not cells[1]:
+        if len(cells) < 2 or not is_whole(cells[0]) or int(cells[0]) > 65535 or not cells[1]:
             raise InputError(f"'{file}' has the line '{line.strip()}', which is not a pixel value and a class; mend it")
         if int(cells[0]) in numbers:
             raise InputError(f"'{file}' names the pixel value {cells[0]} twice; mend it")
@@ -120,7 +120,7 @@ def _numbers(rows: Iterable[tuple[list[str], str]], file: str) -> dict[int, str]
 
 
 def _colour(name: str, numbers: list[str], line: str, file: str, form: str) -> Colour:
-    if not name.strip() or len(numbers) != 3 or not all(n.strip().isdigit() and int(n) < 256 for n in numbers):
+    if not name.strip() or len(numbers) != 3 or not all(is_whole(n.strip()) and int(n) < 256 for n in numbers):
         raise InputError(f"'{file}' has the line '{line.strip()}', which is not of the form {form}; mend the line")
     return (int(numbers[0]), int(numbers[1]), int(numbers[2]))
 

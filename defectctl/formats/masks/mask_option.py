@@ -59,7 +59,7 @@ def _mapping_file(path: Path) -> dict[Any, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"the mapping file '{path}' cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the mapping file '{path}' is neither YAML nor JSON: {reason}") from error
     if not isinstance(values, dict):

@@ -14,6 +14,7 @@ from defectctl.formats.readers.coco_shapes import shape_of
 from defectctl.formats.readers.names import (
     Spelling,
     decode_text,
+    is_whole,
     order_classes,
     part_of_folders,
     part_of_name,
@@ -37,6 +38,7 @@ class _Reading:
     samples: dict[str, RawSample] = field(default_factory=dict)
     stated_by: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
     categories: dict[str, set[str]] = field(default_factory=dict)
     spelling: Spelling = field(default_factory=Spelling)
     listed: tuple[str, set[str]] | None = None
@@ -86,7 +88,7 @@ def read(listing: Listing, options: ReadOptions) -> RawSource:
     for image in listing.images():
         if str(image) not in reading.samples:
             reading.note(str(image), "no-annotation", "an image that no COCO file names: left out; name it there")
-    samples = [reading.samples[id] for id in sorted(reading.samples)]
+    samples = [reading.samples[id] for id in sorted(reading.samples) if _usable(reading, id)]
     names = ", ".join(f"'{file}'" for file in sorted(documents)[:3]) + (", …" if len(documents) > 3 else "")
     layout = f"COCO annotations in {names}" + settle_parts(samples, reading.findings)
     classes = order_classes(reading.example, options, _used_categories(reading))
@@ -103,6 +105,15 @@ def read(listing: Listing, options: ReadOptions) -> RawSource:
     )
 
 
+def _usable(reading: _Reading, id: str) -> bool:
+    """Whether the image is known to be good or has a usable annotation; else a finding says that it is left out."""
+    if id not in reading.lost or reading.samples[id].shapes:
+        return True
+    text = "no annotation of it is usable, so that it may be defective: left out; annotate it again"
+    reading.note(id, "nothing-usable", text)
+    return False
+
+
 def _documents(reading: _Reading) -> dict[str, dict[str, list]]:
     documents = {}
     for file in _json_files(reading.listing):
@@ -111,7 +122,7 @@ def _documents(reading: _Reading) -> dict[str, dict[str, list]]:
             continue  # of another tool
         try:
             content = json.loads(decode_text(data))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reading.note(file, "unreadable", f"not valid JSON ({error}): left out; export it again")
             continue
         if not isinstance(content, dict) or not all(key in content for key in KEYS):
@@ -151,6 +162,7 @@ def _read_document(reading: _Reading, file: str, content: dict[str, list]) -> No
         if category not in names:
             text = f"{where} is of the unlisted category {category}: left out; list the category"
             reading.note(file, "no-category", text)
+            reading.lost.add(sample.id)
             continue
         if _is_background(names[category]):
             counts["background"] += 1
@@ -158,7 +170,9 @@ def _read_document(reading: _Reading, file: str, content: dict[str, list]) -> No
         shape, problems = shape_of(item, names[category], sample.stated_size)
         for problem, text in problems:
             reading.note(file, problem, f"{where} of '{sample.id}': {text}", shape is None)
-        if shape is not None:
+        if shape is None:
+            reading.lost.add(sample.id)
+        else:
             counts["brush"] += bool(item.get("iscrowd")) and not shape.crowd and "attributes" in item
             sample.shapes.append(shape)
             reading.counts[shape.class_name] += 1
@@ -181,7 +195,7 @@ def _is_background(name: str) -> bool:
 
 def _id_of(value: Any) -> Any:
     """An id to look up: whole numbers are the same as text (`"7"`) or as a float (`7.0`)."""
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and is_whole(value.strip()):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -9,22 +9,23 @@ from pathlib import Path
 
 from defectctl.formats.base import Finding, Listing, RawSample, ReadOptions
 from defectctl.formats.masks.mask_stored import AUTO, stored_values
+from defectctl.formats.readers.label_words import GOOD, meaning
 from defectctl.formats.readers.names import class_from_prefix, part_of_folders
 from defectctl.formats.threads import on_threads
 from defectctl.imaging.reader import ImageError
 
-GOOD = "good"
-_WORDS = {"good", "ok", "okay", "normal", "free", "nodefect", "nodefects", "defectfree"}
+_WORDS = {"good", "ok", "okay", "normal", "free"}
 _AGAINST = {"not", "no", "non", "n", "bad", "ng"}
 _DARK = 40
 """Values of a black JPEG stay below this."""
 
 
 def is_good(name: str) -> bool:
-    """Whether a folder or prefix says that its parts are good: a whole word of it does, and no word denies it."""
+    """Whether a folder or prefix says that its parts are good: as a label would, or by a whole word (`MT_Free`)."""
+    said = meaning(name)
+    if said is not None:
+        return said == GOOD
     words = re.split(r"[\W_]+", name.casefold())
-    if "".join(words) in _WORDS:
-        return True
     return bool(_WORDS & set(words)) and not _AGAINST & set(words)
 
 

@@ -130,7 +130,7 @@ def _part_lists(listing: Listing) -> dict[str, dict[str, tuple[str, list[str]]]]
         if word == "trainval" and "train" in lists:
             continue
         text = decode_text(listing.path(file).read_bytes())
-        lines = [line.strip().strip('"') for line in text.splitlines() if line.strip()]
+        lines = [name for line in text.splitlines() if (name := line.strip().strip('"').strip())]
         if word != "trainval" or PART_WORDS[word] not in lists:
             lists[PART_WORDS[word]] = (str(file), lines)
     return folders
@@ -167,6 +167,11 @@ def best_match(candidates: list[str], near: str) -> list[int]:
         for c in candidates
     ]
     return [i for i, score in enumerate(scores) if score == max(scores)]
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number in plain digits, of a length that is no mistake (`²` is a digit to Python)."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def decode_text(data: bytes) -> str:

@@ -12,7 +12,14 @@ import numpy as np
 from defectctl.errors import InputError
 from defectctl.formats.base import Finding, Listing, RawSample, RawShape, RawSource, ReadOptions, Region
 from defectctl.formats.readers.label_words import DEFECT, Spelling
-from defectctl.formats.readers.names import order_classes, part_of_folders, part_of_name, settle_parts, stem_of
+from defectctl.formats.readers.names import (
+    is_whole,
+    order_classes,
+    part_of_folders,
+    part_of_name,
+    settle_parts,
+    stem_of,
+)
 from defectctl.formats.readers.tables import ImageNames, Row, Table, plain, read_head, read_table, table_files
 from defectctl.formats.threads import on_threads
 from defectctl.imaging.headers import Header, ImageError, read_header
@@ -178,7 +185,7 @@ def _name_classes(reading: _Reading, options: ReadOptions) -> tuple[dict[str, st
     if set(written) <= {""}:
         name = options.classes[0] if len(options.classes) == 1 else DEFECT
         return {"": name}, order_classes({name: written.get("", ".")}, options)
-    if not all(label.isdigit() for label in written):
+    if not all(is_whole(label) for label in written):
         spelling = Spelling(options)
         names = {label: spelling(label) for label in sorted(written)}
         return names, order_classes({names[label]: file for label, file in written.items()}, options)

@@ -77,6 +77,10 @@ def read(listing: Listing, options: ReadOptions) -> RawSource:
     samples = []
     for image, annotation in sorted(matched.items()):
         shapes = list(_shapes(annotation, shift, spelling, findings))
+        if not shapes and any(name.casefold().strip("_") != "background" for name, _ in annotation.objects):
+            text = f"no object of '{annotation.file}' is usable; it may be defective: left out; annotate it again"
+            findings.append(Finding(image, "nothing-usable", text, True))
+            continue
         for shape in shapes:
             found.setdefault(shape.class_name, annotation.file)
         sample = RawSample(image, listing.root / image, shapes=shapes, part=part_of_folders(image))

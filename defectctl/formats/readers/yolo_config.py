@@ -10,7 +10,7 @@ import yaml
 
 from defectctl.errors import InputError
 from defectctl.formats.base import Finding, Listing
-from defectctl.formats.readers.names import part_of_folders
+from defectctl.formats.readers.names import is_whole, part_of_folders
 from defectctl.formats.readers.yolo_places import Places, read_text
 
 _PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -78,7 +78,7 @@ def _load(listing: Listing, file: str) -> dict[str, Any]:
     text = read_text(listing, file)
     try:
         content = yaml.load(text, Loader=yaml.BaseLoader)  # all scalars are text: a class may be called `no` or `1e3`
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "it cannot be parsed"
@@ -92,7 +92,7 @@ def _names(value: Any, file: str, findings: list[Finding]) -> dict[int, str]:
     if isinstance(value, list):
         pairs = list(enumerate(value))
     elif isinstance(value, dict):
-        wrong = [key for key in value if not str(key).strip().isdigit()]
+        wrong = [key for key in value if not is_whole(str(key).strip())]
         if wrong:
             raise InputError(f"'{file}' numbers a class '{wrong[0]}'; 'names' must be a list or go by number")
         pairs = [(int(key), name) for key, name in value.items()]
@@ -116,7 +116,7 @@ def _names(value: Any, file: str, findings: list[Finding]) -> dict[int, str]:
 
 
 def _check_count(stated: Any, names: dict[int, str], file: str, findings: list[Finding]) -> None:
-    if isinstance(stated, str) and stated.strip().isdigit() and names and int(stated) != len(names):
+    if isinstance(stated, str) and is_whole(stated.strip()) and names and int(stated) != len(names):
         text = f"says {stated.strip()} classes (nc) but names {len(names)}: the names count"
         findings.append(Finding(file, "class-count", text))
 

@@ -90,10 +90,7 @@ def read_text(listing: Listing, file: str) -> str:
         data = (listing.root / file).read_bytes()
     except OSError as error:
         raise InputError(f"'{file}' cannot be read: {error.strerror or error}; check its rights") from error
-    try:
-        return decode_text(data)
-    except UnicodeDecodeError:  # begins like UTF-16 but is none
-        return data.decode("latin-1")
+    return decode_text(data)
 
 
 def _shared_tail(path: list[str], wanted: list[str]) -> int:

@@ -153,7 +153,10 @@ def test_a_used_super_category_is_a_class(tmp_path):
 )
 def test_contradictions_are_told(tmp_path, images, annotations, expected):
     save(tmp_path, "a.json", images, annotations)
-    assert problems(read(tmp_path)) == expected
+    source = read(tmp_path)
+    told = problems(source)
+    assert [problem for problem in told if problem != "nothing-usable"] == expected
+    assert ("nothing-usable" in told) == (not source.samples)
 
 
 def test_missing_and_unnamed_images(tmp_path):
@@ -198,3 +201,10 @@ def test_a_number_that_no_float_can_hold_is_told(tmp_path, place):
     save(tmp_path, "a.json", [image(1, "a.png")], [note(1, 1, bbox=[1, 1, 8, 8]), note(2, 1, **{place: given})])
     source = read(tmp_path)
     assert len(source.samples[0].shapes) == 1 and source.findings
+
+
+def test_a_json_nested_beyond_measure_is_told(tmp_path):
+    save(tmp_path, "a.json", [image(1, "a.png")], [note(1, 1, bbox=[1, 1, 8, 8])])
+    (tmp_path / "z.json").write_text('{"images":' + "[" * 100_000, encoding="utf-8")
+    source = read(tmp_path)
+    assert len(source.samples) == 1 and "unreadable" in problems(source)

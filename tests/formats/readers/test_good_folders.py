@@ -129,3 +129,13 @@ def test_names_that_differ_in_case_only_keep_their_own_masks(tmp_path, image, ma
         assert {s.id: s.part for s in source.samples} == {
             image.format(name): "test" if name in "Ac" else "train" for name in "Aabc"
         }
+
+
+@pytest.mark.parametrize("name", ["gut", "intact", "negative", "i.O.", "MT_Free", "defect_free", "ok"])
+def test_words_for_good(name):
+    assert is_good(name)
+
+
+@pytest.mark.parametrize("name", ["not ok", "n.i.O.", "MT_Crack", "bad", "positive", "notgood"])
+def test_words_that_are_not_for_good(name):
+    assert not is_good(name)

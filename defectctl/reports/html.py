@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import re
 from collections.abc import Sequence
 
@@ -83,6 +84,11 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]], text_columns
     return tag("div", tag("table", *lines), class_="wide")
 
 
+def scrolled(content: Markup) -> Markup:
+    """Wide content in a box that scrolls by itself on a narrow screen, where the page's style says so."""
+    return tag("div", content, class_="scroll")
+
+
 def bullets(items: Sequence[object], **attributes: object) -> Markup:
     """A list without order."""
     return tag("ul", *(tag("li", item) for item in items), **attributes)
@@ -111,8 +117,31 @@ def css_colour(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def page(title: str, body: Markup) -> str:
-    """The whole file's text; needs neither network nor scripts."""
+def page(title: str, body: Markup, more_style: str = "") -> str:
+    """The whole file's text; needs neither network nor scripts. `more_style` is CSS that only this page needs."""
     view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    head = f'<meta charset="utf-8">\n{view}\n{tag("title", title)}\n<style>{STYLE}</style>'
+    head = f'<meta charset="utf-8">\n{view}\n{tag("title", title)}\n<style>{STYLE}{more_style}</style>'
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def amount(value: float) -> str:
+    """A number with thousands told apart: whole where it is whole, else two decimals or, below 1, three digits."""
+    if value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def score_text(value: float, digits: int = 4) -> str:
+    """A score or threshold in 0..1; one just inside is never written as 0 or 1."""
+    told = f"{value:.{digits}g}"
+    return told if value in (0, 1) or 0 < float(told) < 1 else repr(float(value))
+
+
+def percent(share: float) -> str:
+    """A share as percent, two digits or more, never an exponent, and never 0 % or 100 % where it is not."""
+    value = 100 * share
+    near = min(value, 100 - value)
+    if near <= 0:
+        return f"{value:.0f} %"
+    digits = min(max(1, 1 - math.floor(math.log10(near))), 6)
+    return f"{value:.{digits}f} %"

@@ -25,7 +25,10 @@ _KINDS: dict[str, type] = {
     "dataset": dict,
     "training": dict,
     "versions": dict,
+    "calibration": dict,
 }
+_OPTIONAL = ("calibration",)
+"""Entries that contracts written before they were introduced do not have; all of them are dictionaries."""
 
 
 @dataclass(slots=True)
@@ -37,11 +40,13 @@ class Contract:
         classes: names of the defect classes, index 1 first.
         colours: RGB (0..255) of each class, as palettes and overlays show it.
         pixels: how stored 16-bit grey levels become full-scale ones.
-        thresholds: the only place where decision thresholds live; empty: a part is NG if any instance survives.
+        thresholds: the only place where decision thresholds live, of `ng`, `ok` and `pixel`; without `ng` a part is NG
+            if any instance or box is reported.
         min_area: smallest defect in image pixels that is reported.
         dataset: name, fingerprint, split and split_fingerprint of the data it was trained on.
         training: epoch, metric and value of the chosen checkpoint, seed, and what else the run says of itself.
         versions: of defectctl and the libraries that trained it.
+        calibration: how the thresholds were chosen, by which data, and what they promise; empty: they were not.
         schema: version of this structure.
     """
 
@@ -54,6 +59,7 @@ class Contract:
     dataset: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -83,6 +89,7 @@ class Contract:
                 f"{name} was written by a newer defectctl (contract {values['schema']}, this one reads {SCHEMA}); "
                 "update defectctl"
             )
+        values = {**{key: {} for key in _OPTIONAL}, **values}
         wrong = sorted({key for key, kind in _KINDS.items() if not isinstance(values.get(key), kind)})
         if wrong or len(values["classes"]) != len(values["colours"]):
             raise InputError(f"{name} holds a damaged contract (see its {', '.join(wrong) or 'classes and colours'})")
@@ -97,6 +104,12 @@ class Contract:
         except (TypeError, ValueError) as error:
             raise InputError(f"{name} holds a damaged contract (its pixels or colours): {error}") from error
         return cls(**known)
+
+    def found_by(self) -> str:
+        """As JSON what decides, beside the weights, what is found in a picture: all but how parts are judged by it."""
+        told = {"preset": self.preset, "classes": self.classes, "pixels": self.pixels.to_dict()}
+        told |= {"min_area": self.min_area, "pixel": self.thresholds.get("pixel")}
+        return json.dumps(told, sort_keys=True, ensure_ascii=False)
 
     def preset_config(self) -> Preset:
         """The preset, checked.

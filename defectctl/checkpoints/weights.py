@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,36 @@ def read_contract(path: Path) -> Contract:
     if not isinstance(text, str):
         raise InputError(f"'{path}' holds weights but was not written by defectctl; give a run's model.safetensors")
     return Contract.from_json(text, f"'{path}'")
+
+
+def rewrite_contract(path: Path, contract: Contract) -> None:
+    """Put another contract into the header of a weights file, atomically; the weights stay as they are, byte by byte.
+
+    Raises:
+        InputError: as `read_contract`.
+    """
+    header = _read_header(path)
+    header["__metadata__"] = {**header.get("__metadata__", {}), METADATA_KEY: contract.to_json()}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)  # the format keeps the weights aligned to eight bytes
+    with atomic_path(path) as temporary, open(temporary, "wb") as target, open(path, "rb") as source:
+        target.write(struct.pack("<Q", len(text)) + text)
+        source.seek(8 + struct.unpack("<Q", source.read(8))[0])
+        shutil.copyfileobj(source, target)
+
+
+def network_fingerprint(path: Path, contract: Contract) -> str:
+    """Hash of all that decides what is found in a picture; the same before and after thresholds are calibrated.
+
+    Args:
+        contract: of this file.
+    """
+    digest = hashlib.sha256(contract.found_by().encode("utf-8"))
+    with open(path, "rb") as handle:
+        handle.seek(8 + struct.unpack("<Q", handle.read(8))[0])
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Contract]:

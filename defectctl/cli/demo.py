@@ -133,7 +133,7 @@ def _predict(out: Path, model: Path, dataset: Dataset, split: Split, device: str
 
 
 def _report(result: dict[str, Any], summary: Summary, places: dict[str, Path], seconds: float, as_json: bool) -> None:
-    from defectctl.cli.evaluate import headline
+    from defectctl.cli.evaluate_tell import figures
     from defectctl.cli.tables import print_json, print_table
 
     if as_json:
@@ -148,8 +148,6 @@ def _report(result: dict[str, Any], summary: Summary, places: dict[str, Path], s
         )
         return
     title = f"demo: {result['dataset']['images']} test images after {seconds:.0f} s of training"
-    print_table(
-        ["metric", "value", "meaning"], headline(result["metrics"], result["parts"], result["tasks"])[:5], title
-    )
+    print_table(["metric", "value", f"{result['confidence']:.0%} interval", "meaning"], figures(result)[:7], title)
     print_table(["made", "where"], [(name, str(path)) for name, path in places.items()])
-    print(f"look at: {places['overlays']} and {places['evaluation'] / 'worst.png'}")
+    print(f"look at: {places['overlays']} and {places['evaluation'] / 'report.html'}")

@@ -117,10 +117,10 @@ def _predict(
 
     runner, contract = load_runner(path, device, precision, options.batch_size)
     tasks = tasks_of(contract)
-    thresholds = contract.thresholds if options.thresholds is None else options.thresholds
+    box_score = runner.predict.box_score
     options = replace(
         options,
-        thresholds=thresholds_in_force(thresholds, tasks, runner.predict.box_score),
+        thresholds=thresholds_in_force(contract.thresholds, tasks, box_score, options.thresholds),
         min_area=contract.min_area if options.min_area is None else options.min_area,
         batch_size=options.batch_size or contract.preset_config().predict.batch_size,
     )

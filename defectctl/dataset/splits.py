@@ -155,6 +155,13 @@ def clusters(samples: Iterable[Sample]) -> list[list[str]]:
     return sorted(sorted(ids) for ids in members.values())
 
 
+def group_names(samples: Iterable[Sample]) -> list[str]:
+    """For each sample the first id of its cluster (see `clusters`), `""` where it stands alone among these samples."""
+    listed = list(samples)
+    names = {name: ids[0] for ids in clusters(listed) if len(ids) > 1 for name in ids}
+    return [names.get(sample.id, "") for sample in listed]
+
+
 def distribute(
     samples: list[Sample], strata: Mapping[str, str], seed: int, shares: dict[str, float], by_clusters: bool = False
 ) -> dict[str, list[str]]:

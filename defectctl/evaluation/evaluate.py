@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import platform
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectctl.checkpoints.contract import Contract
-from defectctl.checkpoints.runs import environment
-from defectctl.checkpoints.weights import read_contract
+from defectctl.checkpoints.weights import network_fingerprint, read_contract
 from defectctl.errors import InputError
-from defectctl.evaluation.files import FILES, Shown, write_files
-from defectctl.evaluation.leaks import find_leak
+from defectctl.evaluation.asked import Asked
+from defectctl.evaluation.cases import draw_pictures
+from defectctl.evaluation.files import FILES, write_files, write_sheet
+from defectctl.evaluation.leaks import UNKNOWN_LEAK, find_leak
 from defectctl.evaluation.masks import match_masks, read_prediction, score_masks
 from defectctl.evaluation.part import Part, load_part
+from defectctl.evaluation.result import build_result, made_by
+from defectctl.evaluation.scored import Scored
+from defectctl.evaluation.shown import Shown
 from defectctl.fileio import check_writable, sha256_file
 from defectctl.inference.abilities import tasks_of, thresholds_in_force
 from defectctl.inference.device import check_device_name, check_precision_name
 from defectctl.loading.pictures import PictureStore
 from defectctl.messages import counter, say, warn
-from defectctl.metrics.image_level import image_metrics
-from defectctl.metrics.summary import all_metrics
-from defectctl.metrics.table import ImageTable
 
 if TYPE_CHECKING:
     import numpy as np
 
     from defectctl.dataset.types import Sample
     from defectctl.inference.runner import TorchRunner
-
-RANKINGS = ("image_ap", "image_auroc", "best_f1", "fp_at_full_recall", "pixel_ap")
-"""Figures that need scores, which masks on disk do not have."""
-
-RESULT_FORMAT = 1
-"""Version of the layout of `metrics.json`."""
+    from defectctl.metrics.table import ImageTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,60 +61,108 @@ def evaluate(
     part: str = "test",
     out: Path | None = None,
     hardware: Hardware = Hardware(),
+    asked: Asked = Asked(),
 ) -> dict[str, Any]:
-    """Score a model on one part and write metrics, table, confusion matrix and contact sheet.
+    """Score a model on one part and write metrics, table, confusion matrix, report and contact sheet.
 
     Everything that can be checked is checked before torch is imported.
 
     Args:
         model: a `model.safetensors`.
-        data, split, part: as in `load_part`.
+        data, split, part: as in `choose_part`.
         out: folder for the files; None: `evaluation/DATASET-SPLIT-PART` beside the model.
 
     Returns:
-        The content of `metrics.json`, with `out` added.
+        The content of `metrics.json`, with `out` and `files` added.
 
     Raises:
         InputError: an option, path, dataset or model is unusable, or the model's classes are not the dataset's.
     """
+    asked.check()
     check_hardware(hardware)
     contract = read_contract(model)
-    chosen = load_part(data, split, part)
-    check_classes(model, contract, chosen)
-    leak = find_leak(chosen, contract)
-    folder = out or model.parent / "evaluation" / _folder_name(chosen)
+    chosen = choose_part(contract, data, split, part)
+    folder = out or default_folder(model, chosen)
     check_writable(folder, "the results folder")
+    return finish(folder, score_model(model, contract, chosen, hardware), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A part that was just scored, with what is needed to draw its images.
+
+    Attributes:
+        scored: table and origin.
+        part: the images.
+        show: what was found in a sample, once more.
+        pictures: of the part's dataset.
+    """
+
+    scored: Scored
+    part: Part
+    show: Callable[[Sample], Shown]
+    pictures: PictureStore
+
+
+def score_model(model: Path, contract: Contract, part: Part, hardware: Hardware) -> Run:
+    """Run a model on a part; nothing is written.
+
+    Args:
+        contract: the model's, or one with another pixel threshold, which then is in force.
+
+    Raises:
+        InputError: the model's classes are not the dataset's, or it cannot be loaded.
+    """
+    check_classes(model, contract, part)
+    leak = find_leak(part, contract)
     preset, tasks = contract.preset_config(), tasks_of(contract)
     runner, device = _load(model, hardware, preset.predict.batch_size)
-    pictures = PictureStore(chosen.dataset, preset.input.colour, cache_bytes=0)  # each is needed once
+    runner.pixel_threshold = contract.thresholds.get("pixel")
+    pictures = PictureStore(part.dataset, preset.input.colour, cache_bytes=0)  # each is needed once
     began = time.perf_counter()
-    with counter(len(chosen.samples), "evaluate") as count:
-        table = _score(runner, chosen, pictures, contract.min_area, device["batch_size"], count)
+    with counter(len(part.samples), "evaluate") as count:
+        how = (contract.min_area, device["batch_size"], preset.predict.box_score)
+        table = _score(runner, part, pictures, *how, count)
     seconds = time.perf_counter() - began
     device.update(seconds=round(seconds, 3), images_per_second=round(len(table) / seconds, 3))
-    details = {
-        "model": {
-            "file": str(model),
-            "sha256": sha256_file(model),
-            "training": contract.training,
-            "dataset": contract.dataset,
-        },
+    about = {
+        "tasks": list(tasks),
+        "dataset": part.to_dict(),
+        "model": about_model(model, contract),
         "masks": None,
         "leak": leak,
         "device": device,
+        "box_score": preset.predict.box_score if "detection" in tasks else None,
+        "min_area": contract.min_area,
+        "own_thresholds": thresholds_in_force(contract.thresholds, tasks, preset.predict.box_score),
+        "calibration": contract.calibration,
+        "scored": made_by(),
     }
-    thresholds = thresholds_in_force(contract.thresholds, tasks, preset.predict.box_score)
-    details["box_score"] = preset.predict.box_score if "detection" in tasks else None
-    result = _result(chosen, table, tasks, thresholds, contract.min_area, details)
 
-    def predict(sample: Sample) -> Shown:
+    def show(sample: Sample) -> Shown:
         return _shown(runner, pictures.picture(sample), contract.min_area, preset.predict.box_score)
 
-    return _finish(folder, chosen, table, result, predict, pictures)
+    return Run(Scored(table, about), part, show, pictures)
+
+
+def about_model(model: Path, contract: Contract) -> dict[str, Any]:
+    """The model as `Scored.about` names it: file, hash, hash of what it finds, training and training data."""
+    return {
+        "file": str(model),
+        "sha256": sha256_file(model),
+        "network": network_fingerprint(model, contract),
+        "training": contract.training,
+        "dataset": contract.dataset,
+    }
 
 
 def evaluate_masks(
-    masks: Path, data: Path | None = None, split: str | None = None, part: str = "test", out: Path | None = None
+    masks: Path,
+    data: Path | None = None,
+    split: str | None = None,
+    part: str = "test",
+    out: Path | None = None,
+    asked: Asked = Asked(),
 ) -> dict[str, Any]:
     """Score a folder of index masks as `predict` writes them; same files and figures as `evaluate`, without torch.
 
@@ -130,6 +173,7 @@ def evaluate_masks(
     Raises:
         InputError: as in `load_part`, `match_masks` and `read_prediction`.
     """
+    asked.check()
     chosen = load_part(data, split, part)
     files = match_masks(masks, chosen)
     folder = out or masks / "evaluation" / _folder_name(chosen)
@@ -137,22 +181,67 @@ def evaluate_masks(
     pictures = PictureStore(chosen.dataset, "rgb", cache_bytes=0)
     with counter(len(chosen.samples), "evaluate") as count:
         table = score_masks(chosen, files, pictures, count)
-    unknown = {
-        "train_images": None,
-        "val_images": None,
-        "serious": False,
-        "text": "masks do not say which images their model was trained on",
+    about = {
+        "tasks": ["segmentation"],
+        "dataset": chosen.to_dict(),
+        "model": None,
+        "masks": str(masks),
+        "leak": UNKNOWN_LEAK,
+        "device": None,
+        "box_score": None,
+        "min_area": 0,
+        "own_thresholds": {},
+        "calibration": {},
+        "scored": made_by(),
     }
-    details = {"model": None, "masks": str(masks), "leak": unknown, "device": None, "box_score": None}
-    result = _result(chosen, table, ("segmentation",), {}, 0, details)
-    # A mask says yes or no: there is no probability to rank parts or pixels by.
-    result["metrics"].update(dict.fromkeys(RANKINGS))
     classes = len(chosen.dataset.classes)
 
-    def predict(sample: Sample) -> Shown:
+    def show(sample: Sample) -> Shown:
         return Shown(read_prediction(files[sample.id], sample, classes))
 
-    return _finish(folder, chosen, table, result, predict, pictures)
+    return finish(folder, Run(Scored(table, about), chosen, show, pictures), asked)
+
+
+def judge_again(scored: Scored, asked: Asked, out: Path | None = None) -> dict[str, Any]:
+    """Answer other questions from the table of an earlier evaluation: no network runs, no dataset is opened.
+
+    Args:
+        out: folder for the files; None: the earlier evaluation's own.
+
+    Returns:
+        As `evaluate`.
+
+    Raises:
+        InputError: as `Asked.check`, or the folder cannot be written.
+    """
+    asked.check()
+    folder = out or scored.folder
+    assert folder is not None, "a table that was just made needs a folder"
+    check_writable(folder, "the results folder")
+    result = build_result(scored, asked)
+    _tell(result)
+    write_files(folder, scored, result)
+    return _with_files(folder, result)
+
+
+def choose_part(contract: Contract, data: Path | None, split: str | None, part: str) -> Part:
+    """The part to evaluate a model on: of the split that was asked for, else the one the model was trained by.
+
+    Args:
+        data, split, part: as in `load_part`; where the dataset is another one than the model's, or has no such split
+            any more, its own default split is taken.
+    """
+    chosen = load_part(data, split, part)
+    trained = contract.dataset.get("split")
+    same = contract.dataset.get("fingerprint") == chosen.dataset.fingerprint
+    if split is None and same and trained in chosen.dataset.splits and trained != chosen.split.name:
+        return load_part(chosen.dataset.root, trained, part)
+    return chosen
+
+
+def default_folder(model: Path, part: Part) -> Path:
+    """Where the evaluation of a model on a part is written unless another folder is named."""
+    return model.parent / "evaluation" / _folder_name(part)
 
 
 def check_hardware(hardware: Hardware) -> None:
@@ -209,11 +298,13 @@ def _score(
     pictures: PictureStore,
     min_area: int,
     batch_size: int,
+    box_score: float,
     count: Callable[[int], None],
 ) -> ImageTable:
     from defectctl.inference.scoring import score_samples
 
-    return score_samples(runner, part.dataset, part.samples, pictures, min_area, batch_size, count)
+    more = {"finer": True, "box_score": box_score}
+    return score_samples(runner, part.dataset, part.samples, pictures, min_area, batch_size, count, **more)
 
 
 def _shown(runner: TorchRunner, picture: np.ndarray, min_area: int, box_score: float) -> Shown:
@@ -228,81 +319,29 @@ def _shown(runner: TorchRunner, picture: np.ndarray, min_area: int, box_score: f
     return Shown(clean_map(maps.class_map.cpu().numpy(), min_area), maps.defect.cpu().numpy(), boxes)
 
 
-def _result(
-    part: Part,
-    table: ImageTable,
-    tasks: tuple[str, ...],
-    thresholds: Mapping[str, float],
-    min_area: int,
-    details: dict[str, Any],
-) -> dict[str, Any]:
-    """The content of `metrics.json`: figures first, then what they were made from.
+def finish(folder: Path, run: Run, asked: Asked) -> dict[str, Any]:
+    """Compute, tell and write; every image that is drawn is predicted once more, once. Returns as `evaluate`."""
+    scored = run.scored
+    result = build_result(scored, asked)
+    _tell(result)
+    by_id = {sample.id: sample for sample in run.part.samples}
+    shown = cache(lambda name: run.show(by_id[name]))
 
-    `metrics` holds what `metrics.summary.all_metrics` returns, `parts` what `image_metrics` does; `tasks` is what the
-    model delivers, `thresholds` are those in force, `box_score` is the score from which a box is reported.
-    """
-    metrics = all_metrics(table)
-    notes = [details["leak"]["text"]] if details["leak"]["text"] else []
-    if "segmentation" in tasks:
-        notes += _mask_notes(table, metrics)
-    if "detection" in tasks:
-        notes += _box_notes(table, metrics)
-    return {
-        "format": RESULT_FORMAT,
-        "tasks": list(tasks),
-        "metrics": metrics,
-        "parts": image_metrics(table, thresholds),
-        "notes": notes,
-        "dataset": part.to_dict(),
-        **details,
-        "thresholds": dict(thresholds),
-        "min_area": min_area,
-        "command": " ".join(sys.argv),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "environment": environment(),
-    }
+    def draw(row: int) -> dict[str, bytes]:
+        name = scored.table.ids[row]
+        return draw_pictures(run.part, by_id[name], shown(name), run.pictures, result["min_area"])
+
+    write_sheet(folder, run.part, scored.table, result, lambda sample: shown(sample.id), run.pictures)
+    write_files(folder, scored, result, draw)
+    return _with_files(folder, result)
 
 
-def _mask_notes(table: ImageTable, pixels: dict[str, Any]) -> list[str]:
-    """What the true masks leave open, and classes that the model never finds."""
-    notes = []
-    without = int((table.confusion.sum(axis=(1, 2)) == 0).sum())
-    if without == len(table):
-        notes.append("no image has a mask whose classes are known: there are no pixel figures")
-    elif without:
-        notes.append(f"{without} of {len(table)} images have no known mask and count only as parts")
-    if pixels["unknown_share"] and without < len(table):
-        notes.append(f"{pixels['unknown_share']:.1%} of the pixels have an unknown truth and are left out")
-    if pixels["unknown_classes"] and without < len(table):
-        notes.append(f"no mask speaks for {', '.join(pixels['unknown_classes'])}: left out")
-    never = [n for n, row in pixels["per_class"].items() if row["pixels"] and row["recall"] == 0]
-    if never:
-        notes.append(f"never found although it is there: {', '.join(never)}")
-    return notes
-
-
-def _box_notes(table: ImageTable, metrics: dict[str, Any]) -> list[str]:
-    """Classes of which no true box is known, and those that are never found at overlap 0.5."""
-    rows = metrics["per_class"]
-    if not any(row["boxes"] for row in rows.values()):
-        return ["no image has boxes (or masks) that are known: there are no box figures"]
-    without = [name for name, row in rows.items() if not row["boxes"]]
-    never = [name for name, row in rows.items() if row["boxes"] and row["ap50"] == 0]
-    notes = [f"no true box of {', '.join(without)}: left out of mAP"] if without else []
-    return notes + ([f"boxes never found although they are there: {', '.join(never)}"] if never else [])
-
-
-def _finish(
-    folder: Path,
-    part: Part,
-    table: ImageTable,
-    result: dict[str, Any],
-    predict: Callable[[Sample], Shown],
-    pictures: PictureStore,
-) -> dict[str, Any]:
+def _tell(result: dict[str, Any]) -> None:
     for note in result["notes"]:
         (warn if note == result["leak"]["text"] and result["leak"]["serious"] else say)(note)
-    write_files(folder, part, table, result, predict, pictures)
+
+
+def _with_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     files = {key: str(folder / name) for key, name in FILES.items() if (folder / name).exists()}
     return {**result, "out": str(folder), "files": files}
 

@@ -1,94 +1,85 @@
-"""Writes what an evaluation found: table, per-image CSV, confusion matrix, contact sheet and, last, metrics.json."""
+"""Writes what an evaluation found: table, per-image CSV, confusion matrix, report, contact sheet and metrics.json."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from defectctl.dataset.types import Box, Sample
+from defectctl.dataset.types import Sample
+from defectctl.evaluation.cases import cases_of, copy_pictures, true_boxes
 from defectctl.evaluation.part import Part
+from defectctl.evaluation.scored import METRICS_FILE, TABLE_FILE, Scored
+from defectctl.evaluation.shown import Shown
 from defectctl.evaluation.worst import row_remark, worst_rows
 from defectctl.fileio import write_json, write_text
 from defectctl.loading.pictures import PictureStore
 from defectctl.metrics.boxes import box_counts
 from defectctl.metrics.image_level import VERDICTS, verdicts
+from defectctl.metrics.instances import instance_counts
 from defectctl.metrics.segmentation import image_defect_iou
 from defectctl.metrics.table import ImageTable
 
 STATES = {1: "defective", 0: "good", -1: ""}
 FILES = {
-    "table": "table.npz",
+    "table": TABLE_FILE,
+    "report": "report.html",
     "images": "images.csv",
     "confusion": "confusion.png",
     "worst": "worst.png",
-    "metrics": "metrics.json",
+    "metrics": METRICS_FILE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One image's prediction once more, for the contact sheet; None where the model does not deliver it.
-
-    Attributes:
-        class_map: `(H, W)` uint8.
-        defect: `(H, W)` uint8, 255 * (1 - P(background)).
-        boxes: class index, `xyxy` box and score of those that are reported.
-    """
-
-    class_map: np.ndarray | None
-    defect: np.ndarray | None = None
-    boxes: list[tuple[int, Box, float]] | None = None
+"""Files of an evaluation by what they hold."""
 
 
 def write_files(
-    out: Path,
-    part: Part,
-    table: ImageTable,
-    result: dict[str, Any],
-    predict: Callable[[Sample], Shown],
-    pictures: PictureStore,
+    out: Path, scored: Scored, result: dict[str, Any], draw: Callable[[int], dict[str, bytes]] | None = None
 ) -> None:
-    """Write all files of `FILES` into `out`: no confusion matrix without masks, no contact sheet without mistakes.
+    """Write table, one line an image, confusion matrix, report and, last, `metrics.json` into `out`.
 
     Args:
         result: the content of `metrics.json`.
-        predict: what was found in a sample once more, for the contact sheet.
+        draw: as in `cases_of`.
     """
+    from defectctl.evaluation.page import build_page
     from defectctl.reports.confusion import draw_confusion
+    from defectctl.reports.evaluation_page import evaluation_page
 
     (out / FILES["metrics"]).unlink(missing_ok=True)
+    table, about = scored.table, result["dataset"]
     table.save(out / FILES["table"])
-    box_score = result["box_score"] or 0.0
-    write_text(out / FILES["images"], images_csv(table, result["thresholds"], box_score))
+    write_text(out / FILES["images"], images_csv(table, result["thresholds"], result["box_score"] or 0.0))
     if table.known[:, 0].any():
-        names = ["background", *table.classes]
-        draw_confusion(table.confusion.sum(axis=0), names, out / FILES["confusion"], f"{part.title}, pixels")
+        title = f"{about['name']}, split '{about['split']}', part '{about['part']}', pixels"
+        draw_confusion(table.confusion.sum(axis=0), ["background", *table.classes], out / FILES["confusion"], title)
     else:
         (out / FILES["confusion"]).unlink(missing_ok=True)
-    rows = worst_rows(table, box_score)
-    if rows:
-        _write_sheet(out / FILES["worst"], part, table, rows, predict, pictures, box_score, result["min_area"])
-    else:
-        (out / FILES["worst"]).unlink(missing_ok=True)
+    if draw is None and scored.folder is not None and scored.folder != out:
+        copy_pictures(scored.folder, out)
+    misses, alarms = cases_of(table, result, out, draw)
+    write_text(out / FILES["report"], evaluation_page(build_page(table, result, misses, alarms)))
     write_json(out / FILES["metrics"], result)
 
 
 def images_csv(table: ImageTable, thresholds: Mapping[str, float], box_score: float = 0.0) -> str:
-    """One line an image: truth of the part, score, verdict, defect IoU, and the pixels behind it.
+    """One line an image: group, truth of the part, verdict, score, defect IoU, and the pixels behind it.
 
-    A detecting model adds its boxes of at least `box_score` at overlap 0.5: right ones, wrong ones, misses.
+    A model that outlines adds true defects, those found and false ones; a detecting model its boxes of at least
+    `box_score` at overlap 0.5: right ones, wrong ones, misses.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    boxes = [] if table.detections is None else list(zip(*box_counts(table.detections, box_score), strict=True))
-    more = ["boxes_tp", "boxes_fp", "boxes_fn"] if table.detections is not None else []
-    writer.writerow(["id", "truth", "verdict", "score", "defect_iou", "tp", "fp", "fn", "unknown", *more])
+    more: dict[str, np.ndarray] = {}
+    if table.instances is not None:
+        more |= zip(("defects", "defects_found", "false_defects"), instance_counts(table.instances), strict=True)
+    if table.detections is not None:
+        counts = box_counts(table.detections, box_score)
+        more |= zip(("boxes_tp", "boxes_fp", "boxes_fn"), counts, strict=True)
+    writer.writerow(["id", "group", "truth", "verdict", "score", "defect_iou", "tp", "fp", "fn", "unknown", *more])
     called, iou = verdicts(table, thresholds), image_defect_iou(table)
     for n, name in enumerate(table.ids):
         counts = table.confusion[n]
@@ -96,6 +87,7 @@ def images_csv(table: ImageTable, thresholds: Mapping[str, float], box_score: fl
         writer.writerow(
             [
                 name,
+                table.groups[n],
                 STATES[int(table.defective[n])],
                 VERDICTS[called[n]],
                 f"{table.score[n]:.6f}",
@@ -104,34 +96,37 @@ def images_csv(table: ImageTable, thresholds: Mapping[str, float], box_score: fl
                 counts[0, 1:].sum(),
                 counts[1:, 0].sum(),
                 table.unknown[n],
-                *(boxes[n] if boxes else ()),
+                *(int(column[n]) for column in more.values()),
             ]
         )
     return text.getvalue()
 
 
-def _write_sheet(
-    path: Path,
+def write_sheet(
+    out: Path,
     part: Part,
     table: ImageTable,
-    rows: list[int],
-    predict: Callable[[Sample], Shown],
+    result: dict[str, Any],
+    show: Callable[[Sample], Shown],
     pictures: PictureStore,
-    box_score: float,
-    min_area: int,
 ) -> None:
-    from defectctl.loading.box_truth import box_truth
+    """Write the contact sheet of the worst images; none where no image has a mistake.
+
+    Args:
+        show: what was found in a sample once more.
+    """
     from defectctl.reports.sheet import SheetRow, draw_sheet
 
+    path, box_score = out / FILES["worst"], result["box_score"] or 0.0
+    rows = worst_rows(table, box_score)
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
     by_id = {sample.id: sample for sample in part.samples}
     drawn = []
     for n in rows:
         sample = by_id[table.ids[n]]
-        shown, truth = predict(sample), pictures.mask(sample)
-        boxes = None
-        if shown.boxes is not None:
-            known = box_truth(part.dataset, sample, truth, min_area)
-            boxes = list(zip(known.labels.tolist(), known.boxes.tolist(), strict=True)) if known.known else None
+        shown, truth = show(sample), pictures.mask(sample)
         drawn.append(
             SheetRow(
                 sample.id,
@@ -139,7 +134,7 @@ def _write_sheet(
                 truth if shown.class_map is not None else None,
                 shown.class_map,
                 shown.defect,
-                boxes,
+                None if shown.boxes is None else true_boxes(part, sample, truth, result["min_area"]),
                 shown.boxes,
                 row_remark(table, n, box_score),
             )

@@ -10,6 +10,14 @@ from defectctl.dataset.store import load_split
 from defectctl.errors import InputError
 from defectctl.evaluation.part import Part, samples_of
 
+UNKNOWN_LEAK: dict[str, Any] = {
+    "train_images": None,
+    "val_images": None,
+    "text": "masks do not say which images their model was trained on",
+    "serious": False,
+}
+"""What is known of masks on disk, see `find_leak`."""
+
 
 def find_leak(part: Part, contract: Contract) -> dict[str, Any]:
     """Compare the part with what the model was trained and chosen on: equal bytes, or recorded near-duplicates.

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from defectctl.dataset.splits import group_names
 from defectctl.dataset.truth import defective_state, known_columns
 from defectctl.dataset.types import Sample
 from defectctl.errors import InputError
@@ -14,6 +15,8 @@ from defectctl.evaluation.part import Part
 from defectctl.imaging.masks import decode_index
 from defectctl.loading.pictures import PictureStore
 from defectctl.loading.prefetch import prefetch
+from defectctl.metrics.instance_matching import match_instances
+from defectctl.metrics.instances import Instances
 from defectctl.metrics.table import ImageTable, count_image
 
 
@@ -107,6 +110,7 @@ def score_masks(
                 known if truth is not None else np.zeros_like(known),
                 float(predicted.any()),
                 defective_state(part.dataset, sample, truth),
+                match_instances(truth, predicted, known),
             )
         )
         if progress is not None:
@@ -116,9 +120,11 @@ def score_masks(
         classes=part.dataset.class_names,
         confusion=np.stack([c.confusion for c, *_ in rows]),
         unknown=np.array([c.unknown for c, *_ in rows]),
-        score=np.array([score for _, _, score, _ in rows]),
-        defective=np.array([state for *_, state in rows]),
-        known=np.stack([known for _, known, _, _ in rows]),
+        score=np.array([score for _, _, score, *_ in rows]),
+        defective=np.array([state for *_, state, _ in rows]),
+        known=np.stack([known for _, known, *_ in rows]),
         positives=np.stack([c.positives for c, *_ in rows]),
         negatives=np.stack([c.negatives for c, *_ in rows]),
+        instances=Instances.joined([instances for *_, instances in rows]),
+        groups=group_names(part.samples),
     )

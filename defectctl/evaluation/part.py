@@ -41,6 +41,7 @@ class Part:
             "split_fingerprint": self.split.fingerprint,
             "part": self.name,
             "images": len(self.samples),
+            "classes": [{"name": c.name, "colour": list(c.colour)} for c in self.dataset.classes],
         }
 
 

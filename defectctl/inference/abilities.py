@@ -22,18 +22,31 @@ def tasks_of(contract: Contract) -> tuple[str, ...]:
     return find_entry(str(model.get("name", ""))).tasks
 
 
-def thresholds_in_force(thresholds: Mapping[str, float], tasks: Iterable[str], box_score: float) -> dict[str, float]:
-    """The thresholds on the image score that decide: the given ones, else what the kind of model implies.
+def thresholds_in_force(
+    stored: Mapping[str, float],
+    tasks: Iterable[str],
+    box_score: float,
+    asked: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """The thresholds that decide: `ng` and `ok` on the image score, and the stored `pixel` where there is one.
 
-    A model with a decision calls a part NG from a probability of one half; one that only detects, from a box of
-    `box_score`; one that segments, where any defect survives (no threshold: `{}`).
+    Without `ng` the kind of model says when a part is NG: with a decision, from a probability of one half; one that
+    only detects, from a box of `box_score`; one that segments, where it reports any defect (no `ng`).
+
+    Args:
+        stored: those of the contract.
+        asked: `ng` and `ok` in place of the stored ones; None: the stored ones. The class map is made with the stored
+            `pixel` either way, so it stays.
     """
+    chosen = {key: value for key, value in (stored if asked is None else asked).items() if key != "pixel"}
+    if "pixel" in stored:
+        chosen["pixel"] = stored["pixel"]
     kinds = set(tasks)
-    if thresholds or kinds == {"segmentation"}:
-        return dict(thresholds)
+    if "ng" in chosen:
+        return chosen
     if "decision" in kinds:
-        return {"ng": EVEN_CHANCE}
-    return {} if "segmentation" in kinds else {"ng": box_score}
+        return {"ng": EVEN_CHANCE, **chosen}
+    return chosen if "segmentation" in kinds else {"ng": box_score, **chosen}
 
 
 def kinds_that_can_be_written(kinds: Sequence[str], tasks: Iterable[str], name: str) -> tuple[str, ...]:

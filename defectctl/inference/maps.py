@@ -40,11 +40,16 @@ def empty_maps(height: int, width: int, device: torch.device) -> Maps:
     return Maps(nothing, nothing, has_mask=False)
 
 
-def maps_from_logits(logits: Tensor, geometries: list[Geometry], activation: str = "softmax") -> list[Maps]:
+def maps_from_logits(
+    logits: Tensor, geometries: list[Geometry], activation: str = "softmax", pixel_threshold: float | None = None
+) -> list[Maps]:
     """Bring logits `(N, 1 + classes, h, w)` back to each image's own pixels and decide there.
 
     The order is fixed for every command: bilinear to the network's input size, crop the padding, bilinear to the
-    image's own size (both `align_corners=False`), then activation and arg-max. Images of one geometry go together.
+    image's own size (both `align_corners=False`), then activation and decision. Images of one geometry go together.
+
+    Args:
+        pixel_threshold: as in `decide`.
     """
     found: dict[int, Maps] = {}
     for geometry in dict.fromkeys(geometries):
@@ -55,9 +60,37 @@ def maps_from_logits(logits: Tensor, geometries: list[Geometry], activation: str
             part = members[start : start + step]
             chosen = logits if len(part) == len(geometries) else logits[part]
             full = _to_image(chosen, geometry)
-            classes, defects = full.argmax(dim=1).to(torch.uint8), defect_byte(background(full, activation))
+            defects = defect_byte(background(full, activation))
+            classes = decide(full, defects, pixel_threshold)
             found.update({i: Maps(classes[n], defects[n]) for n, i in enumerate(part)})
     return [found[i] for i in range(len(geometries))]
+
+
+def decide(scores: Tensor, defect: Tensor, pixel_threshold: float | None = None) -> Tensor:
+    """The class of every pixel, `(..., H, W)` uint8.
+
+    Args:
+        scores: `(..., 1 + classes, H, W)`, logits or anything that rises with them, such as probabilities.
+        defect: `(..., H, W)` uint8, the defect byte.
+        pixel_threshold: P(defect) from which a pixel is a defect, of the most probable defect class, whatever its
+            background says; None: the most probable class, background among them.
+    """
+    if pixel_threshold is None:
+        return scores.argmax(dim=-3).to(torch.uint8)
+    level = pixel_level(pixel_threshold)
+    if scores.shape[-3] == 2:
+        return (defect >= level).to(torch.uint8)
+    # Indexing `...` keeps a view: the planes of the defect classes are read where they lie.
+    classes = scores[..., 1:, :, :].argmax(dim=-3).to(torch.uint8).add_(1)
+    return classes.masked_fill_(defect < level, 0)
+
+
+def pixel_level(pixel_threshold: float) -> int:
+    """The defect byte, 1..255, from which a pixel is a defect at a threshold in 0..1.
+
+    Thresholds are stored as level / 255; rounding gives the level back where the division left a rest.
+    """
+    return max(1, round(pixel_threshold * 255))
 
 
 def probabilities(logits: Tensor, activation: str) -> Tensor:

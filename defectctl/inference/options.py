@@ -16,7 +16,7 @@ class PredictOptions:
 
     Attributes:
         write: which of `KINDS`.
-        thresholds: see `postprocess.verdict`; None: the model's.
+        thresholds: `ng` and `ok`, see `postprocess.verdict`; None: the model's. Its pixel threshold stays either way.
         min_area: components with fewer pixels become background; None: the model's.
         batch_size: images at once; None: 8.
         skip_done: go on with the journal in OUT instead of replacing it.

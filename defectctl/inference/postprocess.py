@@ -100,28 +100,31 @@ def detections(found: FoundBoxes | None, box_score: float) -> list[Detection]:
     return [Detection(label, score, tuple(box)) for label, score, box in columns]
 
 
-def image_score(maps: Maps, instances: list[Instance]) -> float:
+def image_score(maps: Maps, instances: list[Instance], box_score: float = 0.0) -> float:
     """How sure the model is that the part is defective, 0..1; 0 where nothing is found.
 
-    The probability of its decision where it has one; else, of a model that segments, the largest mean defect
-    probability of any instance; else the highest box score.
+    The probability of its decision where it has one; else the largest mean defect probability of any instance or, where
+    it is higher, the highest score of a box. Of a model that segments as well only boxes of at least `box_score`
+    count: what it reports as a defect stops the part, however it was found.
     """
     if maps.probability is not None:
         return maps.probability
-    if maps.has_mask or maps.boxes is None:
-        return max((instance.score for instance in instances), default=0.0)
-    return float(maps.boxes.scores.max(initial=0.0))
+    by_masks = max((instance.score for instance in instances), default=0.0)
+    if maps.boxes is None:
+        return by_masks
+    by_boxes = float(maps.boxes.scores.max(initial=0.0))
+    return max(by_masks, by_boxes if by_boxes >= box_score or not maps.has_mask else 0.0)
 
 
-def verdict(instances: list[Instance], score: float, thresholds: Mapping[str, float]) -> str:
+def verdict(score: float, thresholds: Mapping[str, float]) -> str:
     """Decide `OK`, `NG` or `UNSURE`.
 
     Args:
-        thresholds: empty: NG if any instance survives. `ng`: NG from this image score on. `ok` beside it: a score
+        thresholds: without `ng`: NG if anything is found. `ng`: NG from this image score on. `ok` beside it: a score
             from `ok` up to `ng` is UNSURE.
     """
     if "ng" not in thresholds:
-        return "NG" if instances else "OK"
+        return "NG" if score > 0 else "OK"
     if score >= thresholds["ng"]:
         return "NG"
     return "UNSURE" if score >= thresholds.get("ok", thresholds["ng"]) else "OK"

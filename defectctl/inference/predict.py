@@ -124,8 +124,7 @@ class _Run:
         self.writer = ResultWriter(out, self.kinds, classes)
         self.journal = Journal(out, keep=options.skip_done)
         self.box_score = runner.predict.box_score
-        stored = contract.thresholds if options.thresholds is None else options.thresholds
-        self.thresholds = thresholds_in_force(stored, self.tasks, self.box_score)
+        self.thresholds = thresholds_in_force(contract.thresholds, self.tasks, self.box_score, options.thresholds)
         self.min_area = contract.min_area if options.min_area is None else options.min_area
         self.batch_size = options.batch_size or default_batch_size(runner.device)
         self.settings = {
@@ -250,10 +249,10 @@ class _Run:
         class_map, defect = maps.class_map.cpu().numpy(), maps.defect.cpu().numpy()
         height, width = class_map.shape
         cleaned = clean(class_map, defect, self.min_area)
-        score = image_score(maps, cleaned.instances)
+        score = image_score(maps, cleaned.instances, self.box_score)
         return Prediction(
             item.file,
-            verdict(cleaned.instances, score, self.thresholds),
+            verdict(score, self.thresholds),
             width,
             height,
             cleaned.class_map,

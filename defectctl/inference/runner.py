@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from defectctl.config.schema import InputConfig, PredictConfig
-from defectctl.errors import RunError
+from defectctl.errors import InputError, RunError
 from defectctl.inference.detections import candidates, choose, in_float32
 from defectctl.inference.device import autocast, compute_type, default_batch_size
 from defectctl.inference.maps import Maps, empty_maps, maps_from_logits
@@ -37,6 +37,8 @@ class TorchRunner:
             `precision`. Leave it off for a model that is still being trained.
         predict: activation, overlap of boxes, and, with `input.mode: tile`, how many tiles go at once; None: the
             defaults.
+        pixel_threshold: P(defect), 0..1, from which a pixel is a defect, as in `maps.decide`; None: the most probable
+            class. The attribute of this name may be set between calls. A model without masks has no use for it.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class TorchRunner:
         precision: str = "float32",
         fold: bool = False,
         predict: PredictConfig | None = None,
+        pixel_threshold: float | None = None,
     ) -> None:
         self.input = input
         self.predict = predict or PredictConfig()
+        self.pixel_threshold = pixel_threshold
         self.device = device
         self.precision = precision
         self.model = fold_batch_norm(copy.deepcopy(model).eval()) if fold else model
@@ -97,7 +101,7 @@ class TorchRunner:
         images, geometries = to_network(pictures, self.input, self.device)
         raw = self._run(images)
         if raw.logits is not None:
-            found = maps_from_logits(raw.logits, geometries, self.predict.activation)
+            found = maps_from_logits(raw.logits, geometries, self.predict.activation, self.pixel_threshold)
         else:
             found = [empty_maps(where.height, where.width, self.device) for where in geometries]
         chances = None if raw.probabilities is None else raw.probabilities.tolist()
@@ -111,7 +115,16 @@ class TorchRunner:
     @torch.inference_mode()
     def _tiles(self, pictures: list[np.ndarray], at_once: int) -> list[Maps]:
         how = self.predict
-        return tiled_maps(pictures, self.input, self.device, self._run, at_once, how.activation, how.box_iou)
+        return tiled_maps(
+            pictures,
+            self.input,
+            self.device,
+            self._run,
+            at_once,
+            how.activation,
+            how.box_iou,
+            self.pixel_threshold,
+        )
 
     def _run(self, images: Tensor) -> RawOutput:
         """The network's heads on inputs `(N, C, H, W)`; second stages of detectors run in `precision` too."""
@@ -176,17 +189,29 @@ def _store_weights_in(model: nn.Module, dtype: torch.dtype) -> None:
 def load_runner(
     path: Path, device: torch.device, precision: str = "float32", batch_size: int | None = None
 ) -> tuple[TorchRunner, Contract]:
-    """Load `model.safetensors` for inference: evaluation mode, batch norm folded, channels-last.
+    """Load `model.safetensors` for inference: evaluation mode, batch norm folded, channels-last, its pixel threshold.
 
     Args:
         batch_size: tiles at once with `input.mode: tile`; None: the preset's, else the device's.
 
     Raises:
-        InputError: the file is missing, broken or not a defectctl model.
+        InputError: the file is missing, broken or not a defectctl model, or its pixel threshold is no probability.
     """
     from defectctl.checkpoints.weights import load_model
 
     model, contract = load_model(path, device)
+    pixel = contract.thresholds.get("pixel")
+    if pixel is not None and not _is_chance(pixel):
+        raise InputError(
+            f"{path} holds a damaged contract: its pixel threshold is {pixel!r}, not a probability above 0; "
+            "use an undamaged copy of the file"
+        )
     preset = contract.preset_config()
     predict = preset.predict if batch_size is None else preset.predict.model_copy(update={"batch_size": batch_size})
-    return TorchRunner(model.eval(), preset.input, device, precision, fold=True, predict=predict), contract
+    model.eval()
+    runner = TorchRunner(model, preset.input, device, precision, fold=True, predict=predict, pixel_threshold=pixel)
+    return runner, contract
+
+
+def _is_chance(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1

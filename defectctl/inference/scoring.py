@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,14 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defectctl.dataset.splits import group_names
 from defectctl.dataset.truth import defective_state, known_columns, recorded_state
 from defectctl.dataset.types import Dataset, Sample
 from defectctl.inference.maps import Maps
-from defectctl.inference.postprocess import clean, image_score
+from defectctl.inference.postprocess import Cleaned, clean, image_score
 from defectctl.inference.runner import TorchRunner
 from defectctl.loading.box_truth import box_truth, boxes_need_mask
 from defectctl.loading.prefetch import prefetch
 from defectctl.metrics.boxes import Detections, match_image
+from defectctl.metrics.instance_matching import match_instances
+from defectctl.metrics.instances import Instances
+from defectctl.metrics.region_overlap import Regions, regions_of
+from defectctl.metrics.saliency import structure_columns
 from defectctl.metrics.table import ImageTable
 
 if TYPE_CHECKING:
@@ -29,7 +36,10 @@ ALL_TRUTH = frozenset({"masks", "boxes", "labels"})
 
 @dataclass(slots=True)
 class Row:
-    """One image's line of the table; arrays as in `ImageTable`, without the first dimension."""
+    """One image's line of the table; arrays as in `ImageTable`, without the first dimension.
+
+    `instances`, `regions` and `structure` are None where they were not asked for.
+    """
 
     confusion: np.ndarray
     unknown: int
@@ -39,6 +49,9 @@ class Row:
     positives: np.ndarray
     negatives: np.ndarray
     detections: Detections | None = None
+    instances: Instances | None = None
+    regions: Regions | None = None
+    structure: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +64,15 @@ class Judge:
             as pixels and are no boxes.
         needs: kinds of truth that may be opened. Without `masks` no mask file is read, but for `boxes` where
             only the mask tells them: there are no pixel counts then.
+        finer: whether single defects, regions and the saliency measures are told as well, which takes longer.
+        box_score: from which a box is reported, and stops the part.
     """
 
     dataset: Dataset
     min_area: int = 0
     needs: frozenset[str] = ALL_TRUTH
+    finer: bool = False
+    box_score: float = 0.0
 
     def reads_mask(self, sample: Sample) -> bool:
         """Whether the sample's mask is to be opened."""
@@ -65,26 +82,38 @@ class Judge:
 
     def row(self, sample: Sample, maps: Maps, mask: np.ndarray | None) -> Row:
         """Score one image; `mask` is its truth `(H, W)` uint8, or None where there is none or it was not opened."""
-        size = 1 + len(self.dataset.classes)
-        predicted, instances = self._cleaned(maps)
+        cleaned = self._cleaned(maps)
         boxes = None if maps.boxes is None else self._boxes(sample, maps, mask)
-        score, state = image_score(maps, instances), self._state(sample, mask)
+        score, state = image_score(maps, cleaned.instances, self.box_score), self._state(sample, mask)
         known = known_columns(self.dataset, sample)
         if mask is None or not known[0] or not maps.has_mask or "masks" not in self.needs:
-            nothing, empty = np.zeros((size, size), np.int64), np.zeros(256, np.int64)
-            return Row(nothing, predicted.numel(), score, state, np.zeros(size, bool), empty, empty, boxes)
+            nothing, empty = np.zeros((len(known), len(known)), np.int64), np.zeros(256, np.int64)
+            pixels = nothing, maps.class_map.numel(), score, state, np.zeros(len(known), bool), empty, empty
+            return Row(*pixels, boxes, *self._nothing_finer(maps))
+        predicted = maps.class_map
+        if cleaned.removed:
+            predicted = torch.from_numpy(cleaned.class_map).to(predicted.device)
         truth = torch.from_numpy(np.ascontiguousarray(mask)).to(predicted.device)
         confusion, positives, negatives = count_pixels(truth, predicted, maps.defect, known)
         unknown = predicted.numel() - int(confusion.sum())
-        return Row(confusion, unknown, score, state, known, positives, negatives, boxes)
+        row = Row(confusion, unknown, score, state, known, positives, negatives, boxes)
+        if self.finer:
+            level = maps.defect.cpu().numpy()
+            row.instances = match_instances(mask, cleaned.class_map, known)
+            row.regions = regions_of(mask, level, known)
+            row.structure = structure_columns(mask, level, unknown)
+        return row
 
-    def _cleaned(self, maps: Maps) -> tuple[Tensor, list]:
+    def _nothing_finer(self, maps: Maps) -> tuple[Instances | None, Regions | None, tuple[float, float] | None]:
+        """What is finer than the image where there is no mask to tell it by; None of a model without masks."""
+        if not self.finer or not maps.has_mask or "masks" not in self.needs:
+            return None, None, None
+        return Instances.none(judged=False), Regions.none(), (np.nan, np.nan)
+
+    def _cleaned(self, maps: Maps) -> Cleaned:
         if not maps.has_mask:
-            return maps.class_map, []
-        cleaned = clean(maps.class_map.cpu().numpy(), maps.defect.cpu().numpy(), self.min_area)
-        if not cleaned.removed:
-            return maps.class_map, cleaned.instances
-        return torch.from_numpy(cleaned.class_map).to(maps.class_map.device), cleaned.instances
+            return Cleaned(np.zeros(maps.class_map.shape, np.uint8), [], 0)
+        return clean(maps.class_map.cpu().numpy(), maps.defect.cpu().numpy(), self.min_area)
 
     def _state(self, sample: Sample, mask: np.ndarray | None) -> int:
         if mask is None and not self.reads_mask(sample):
@@ -111,6 +140,8 @@ def score_samples(
     progress: Callable[[int], None] | None = None,
     threads: int = 2,
     needs: frozenset[str] = ALL_TRUTH,
+    finer: bool = False,
+    box_score: float = 0.0,
 ) -> ImageTable:
     """Predict samples and count, at each image's own size, how prediction and truth agree.
 
@@ -123,24 +154,35 @@ def score_samples(
     Args:
         min_area: components with fewer pixels become background first, as in `predict`.
         progress: called after each batch with the number of images done in it.
-        threads: reading threads.
+        threads: reading threads, and as many that hold what was found against the truth while the network runs on.
         needs: as in `Judge`; without `masks` a dataset can be scored whose mask files are gone.
+        finer, box_score: as in `Judge`.
     """
-    judge = Judge(dataset, min_area, needs)
+    judge = Judge(dataset, min_area, needs, finer, box_score)
 
     def read(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray | None]:
         return sample, pictures.picture(sample), pictures.mask(sample) if judge.reads_mask(sample) else None
 
     rows: list[Row] = []
+    judged: deque[Future[Row]] = deque()
     batch: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
-    for item in prefetch(samples, read, threads=threads, depth=2 * batch_size):
-        batch.append(item)
-        if len(batch) == batch_size or len(rows) + len(batch) == len(samples):
+    given = 0
+    with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
+        for item in prefetch(samples, read, threads=threads, depth=2 * batch_size):
+            batch.append(item)
+            if len(batch) < batch_size and given + len(batch) < len(samples):
+                continue
             found = runner.maps([picture for _, picture, _ in batch])
-            rows += [judge.row(sample, maps, mask) for (sample, _, mask), maps in zip(batch, found, strict=True)]
+            judged.extend(
+                pool.submit(judge.row, sample, maps, mask) for (sample, _, mask), maps in zip(batch, found, strict=True)
+            )
+            given += len(batch)
             if progress is not None:
                 progress(len(batch))
             batch = []
+            while len(judged) > 2 * batch_size:
+                rows.append(judged.popleft().result())
+        rows += [future.result() for future in judged]
     return _table(dataset, samples, rows)
 
 
@@ -175,7 +217,12 @@ def _table(dataset: Dataset, samples: Sequence[Sample], rows: list[Row]) -> Imag
     def stack(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return np.array([getattr(row, name) for row in rows], dtype=dtype).reshape(len(rows), *shape)
 
-    boxes = [row.detections for row in rows if row.detections is not None]
+    def gathered(name: str) -> list:
+        """What each row tells under this name; nothing where any is silent."""
+        values = [getattr(row, name) for row in rows]
+        return [] if any(value is None for value in values) else values
+
+    boxes, instances, regions = gathered("detections"), gathered("instances"), gathered("regions")
     return ImageTable(
         ids=[sample.id for sample in samples],
         classes=dataset.class_names,
@@ -187,4 +234,8 @@ def _table(dataset: Dataset, samples: Sequence[Sample], rows: list[Row]) -> Imag
         positives=stack("positives", (256,), np.int64),
         negatives=stack("negatives", (256,), np.int64),
         detections=Detections.joined(boxes) if boxes else None,
+        instances=Instances.joined(instances) if instances else None,
+        regions=Regions.joined(regions, [1] * len(rows)) if regions else None,
+        structure=stack("structure", (2,), np.float64) if gathered("structure") else None,
+        groups=group_names(samples),
     )

@@ -18,7 +18,7 @@ from defectctl.config.schema import InputConfig
 from defectctl.imaging.geometry import Geometry
 from defectctl.imaging.tiles import Tile, blend_weights, tile_grid
 from defectctl.inference.detections import FoundBoxes, candidates, choose
-from defectctl.inference.maps import Maps, defect_byte, empty_maps, probabilities, resize_logits
+from defectctl.inference.maps import Maps, decide, defect_byte, empty_maps, probabilities, resize_logits
 from defectctl.loading.network_input import PAD_LEVEL, normalise
 from defectctl.models.output import Boxes
 
@@ -46,6 +46,7 @@ def tiled_maps(
     at_once: int,
     activation: str = "softmax",
     overlap: float = 0.6,
+    pixel_threshold: float | None = None,
 ) -> list[Maps]:
     """Predict pictures of any size by tiles of the network's input size.
 
@@ -57,6 +58,7 @@ def tiled_maps(
         run: the network on normalised inputs `(n, C, h, w)`.
         at_once: inputs a pass; tiles of several pictures share one.
         overlap: intersection over union above which the lower-scored of two boxes is dropped.
+        pixel_threshold: as in `maps.decide`, on the blended probabilities.
     """
     canvases = [_Canvas(picture, config, device) for picture in pictures]
     tiles = ((canvas, tile) for canvas in canvases for tile in canvas.tiles)
@@ -75,7 +77,7 @@ def tiled_maps(
             if raw.boxes is not None:
                 canvas.boxes.append(candidates(raw.boxes[number], canvas.geometry(tile)))
             if tile is canvas.tiles[-1]:
-                canvas.finish(overlap)
+                canvas.finish(overlap, pixel_threshold)
     return [canvas.maps for canvas in canvases if canvas.maps is not None]
 
 
@@ -145,14 +147,14 @@ class _Canvas:
         self._sums[(slice(None), *place)] += planes * weights
         self._weight[place] += weights
 
-    def finish(self, overlap: float) -> None:
+    def finish(self, overlap: float, pixel_threshold: float | None) -> None:
         """Decide, and let go of what lies on the device."""
         if self._sums is None or self._weight is None:
             self.maps = empty_maps(*self.picture.shape[:2], self.device)
         else:
             sums = self._sums[(slice(None), *self._inside)]
-            chance = sums[0] / self._weight[self._inside]
-            self.maps = Maps(sums.argmax(dim=0).to(torch.uint8), defect_byte(chance))
+            defect = defect_byte(sums[0] / self._weight[self._inside])
+            self.maps = Maps(decide(sums, defect, pixel_threshold), defect)
         if self.chances:
             self.maps.probability = float(torch.stack(self.chances).max())
         if self.boxes:

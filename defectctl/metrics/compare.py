@@ -6,8 +6,8 @@ two models within whole groups. Three tests, each two-sided:
 - `mcnemar` for escapes and overkill: McNemar, "Note on the sampling error of the difference between correlated
   proportions", Psychometrika 12, 1947, in its exact form, a binomial test on the parts that only one model mistakes.
   With groups of several parts each group counts once, for the model with fewer mistakes in it.
-- `sign-flip` for the figures that are means over images: Fisher, "The Design of Experiments", 1935, section 21; each
-  group's difference may as well have had the other sign.
+- `sign-flip` for the figures that are means over images (those of `image_values`): Fisher, "The Design of
+  Experiments", 1935, section 21; each group's difference may as well have had the other sign.
 - `bootstrap` for all others: the level at which the paired bootstrap's interval just reaches 0 (Efron &
   Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 15), so that the two never contradict each other.
 
@@ -25,7 +25,6 @@ import numpy as np
 from defectctl.errors import InputError
 from defectctl.metrics.bootstrap import (
     Interval,
-    WeightedFigures,
     check_settings,
     collect,
     draw_weights,
@@ -33,8 +32,8 @@ from defectctl.metrics.bootstrap import (
     percentile_interval,
 )
 from defectctl.metrics.image_level import verdicts
-from defectctl.metrics.segmentation import image_scores
 from defectctl.metrics.table import ImageTable
+from defectctl.metrics.weighted_figures import WeightedFigures
 
 MOST_ENUMERATED = 12
 """Groups up to which all sign patterns are tried (4,096); beyond, as many random ones as there are rounds."""
@@ -47,7 +46,7 @@ class Difference:
     Attributes:
         key: as in `WeightedFigures`.
         first, second: the figure of each; None where undefined.
-        difference: second - first; None where one is undefined.
+        difference: second - first; None where one is undefined. A fall is better for the keys of `LESS_IS_BETTER`.
         interval: paired bootstrap interval of the difference.
         p_value: two-sided, 0..1; None where nothing can be tested.
         test: `bootstrap`, `sign-flip` or `mcnemar`.
@@ -96,14 +95,15 @@ def compare(
 
     def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
         left, right = (figures(weights) for figures in both)
-        return {key: right[key] - left[key] for key in left}
+        nothing = np.full(len(weights), np.nan)
+        return {key: right.get(key, nothing) - left.get(key, nothing) for key in {**left, **right}}
 
     drawn = collect(differences(weights) for weights in draw_weights(numbers, rounds, seed))
     count = int(numbers.max(initial=-1)) + 1
     called = (verdicts(first, thresholds), verdicts(second, second_thresholds))
     rows = []
     for key, values in drawn.items():
-        one, two = points[0][key], points[1][key]
+        one, two = (point.get(key) for point in points)
         if one is None and two is None:
             continue
         change = None if one is None or two is None else two - one
@@ -114,8 +114,8 @@ def compare(
             mistakes = [(first.defective == state) & (verdict == mistake) for verdict in called]
             p_value, test = mcnemar(*mistakes, numbers), "mcnemar"
             only = (int((mistakes[0] & ~mistakes[1]).sum()), int((mistakes[1] & ~mistakes[0]).sum()))
-        elif key in ("image_f1", "image_iou"):
-            scores = [_per_image(table)[int(key == "image_iou")] for table in (first, second)]
+        elif key in both[0].image_values:
+            scores = [figures.image_values[key] for figures in both]
             p_value, test = sign_flip(scores[1] - scores[0], numbers, rounds, seed), "sign-flip"
         rows.append(Difference(key, one, two, change, interval, None if change is None else p_value, test, *only))
     return rows
@@ -206,13 +206,6 @@ def bootstrap_p_value(values: np.ndarray, groups: int, interval: Interval) -> fl
         return None
     beyond = (min((defined <= 0).sum(), (defined >= 0).sum()) + 1) / (len(defined) + 1)
     return min(1.0, 2 * float(stdtr(groups - 1, np.sqrt((groups - 1) / groups) * ndtri(min(beyond, 0.5)))))
-
-
-def _per_image(table: ImageTable) -> np.ndarray:
-    """F1 and IoU of every image, `(2, N)`, NaN without a truth."""
-    scores = np.full((2, len(table)), np.nan)
-    scores[:, table.confusion.sum(axis=(1, 2)) > 0] = image_scores(table)
-    return scores
 
 
 def _number(value: float) -> float | None:

@@ -17,7 +17,7 @@ def verdicts(table: ImageTable, thresholds: Mapping[str, float]) -> np.ndarray:
 
     Args:
         thresholds: `ng`, the image score from which a part is NG, and `ok`, below which it is OK (between them it is
-            UNSURE; without `ok` no part is). Empty: a part is NG if any predicted defect survives.
+            UNSURE; without `ok` no part is). Without `ng`: a part is NG if its score is above 0.
     """
     if "ng" not in thresholds:
         return np.where(table.score > 0, 2, 0).astype(np.int8)

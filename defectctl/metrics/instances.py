@@ -156,7 +156,7 @@ def _in_rows(numbers: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def is_found(instances: Instances, found_at: float = FOUND_AT) -> np.ndarray:
     """`(T,)` bool: at least one pixel and at least this share (0..1) of a true defect's pixels are called a defect."""
-    return _reaches(instances.hit, instances.area, found_at)
+    return reaches(instances.hit, instances.area, found_at)
 
 
 def is_false(instances: Instances) -> np.ndarray:
@@ -164,7 +164,8 @@ def is_false(instances: Instances) -> np.ndarray:
     return (instances.blob_true == 0) & (instances.blob_unknown == 0)
 
 
-def _reaches(hit: np.ndarray, area: np.ndarray, share: float) -> np.ndarray:
+def reaches(hit: np.ndarray, area: np.ndarray, share: float) -> np.ndarray:
+    """Whether at least one and at least `share` (0..1) of `area` pixels are hit, element by element."""
     return (hit > 0) & (hit / np.maximum(area, 1) >= share)
 
 
@@ -281,7 +282,7 @@ def boundary_error(instances: Instances, found_at: float = FOUND_AT) -> tuple[fl
     95 % of the pixels lie, rounded up to the next of `DISTANCE_EDGES` (a quarter pixel up to 8 pixels, a fifth of
     itself beyond). Missed defects and false blobs have no distance and are no part of it. None where no pair is.
     """
-    close = _reaches(instances.pair_hit, instances.pair_area, found_at)
+    close = reaches(instances.pair_hit, instances.pair_area, found_at)
     histogram = instances.pair_histogram[close].sum(axis=0)
     pixels = int(histogram.sum())
     if not pixels:
@@ -326,7 +327,7 @@ def cost(parts: dict[str, Any], cost_escape: float, cost_overkill: float) -> dic
 
 def _totals(instances: Instances, mine: np.ndarray, found: np.ndarray, found_at: float) -> dict[str, Any]:
     row = _recall(found, mine)
-    own = _reaches(instances.hit_class, instances.area, found_at)
+    own = reaches(instances.hit_class, instances.area, found_at)
     return {
         "instances": row["instances"],
         "instances_found": row["found"],
@@ -340,7 +341,7 @@ def _class_row(
     instances: Instances, label: int, found: np.ndarray, false: np.ndarray, found_at: float
 ) -> dict[str, Any]:
     mine = instances.label == label
-    own = _reaches(instances.hit_class, instances.area, found_at)
+    own = reaches(instances.hit_class, instances.area, found_at)
     sized = mine & ~instances.cut
     return {
         **_recall(found, mine),

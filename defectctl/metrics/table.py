@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import numpy as np
 from defectctl.errors import InputError
 from defectctl.fileio import atomic_path
 from defectctl.metrics.boxes import DETECTION_COLUMNS, Detections
+from defectctl.metrics.instances import INSTANCE_COLUMNS, Instances
+from defectctl.metrics.region_overlap import REGION_COLUMNS, Regions
 
 TABLE_FORMAT = 1
-BOX_PREFIX = "boxes_"
-"""Before the names of the arrays of `Detections` in a stored table."""
+BOX_PREFIX, INSTANCE_PREFIX, REGION_PREFIX = "boxes_", "instances_", "regions_"
+"""Before the names of the arrays of `Detections`, `Instances` and `Regions` in a stored table."""
 
 
 @dataclass(slots=True)
@@ -30,14 +32,20 @@ class ImageTable:
         classes: K names, index 1 first.
         confusion: `(N, 1+K, 1+K)` int64 pixels, `[image, truth, prediction]`.
         unknown: `(N,)` int64 pixels left out of `confusion`.
-        score: `(N,)` float64, image score in 0..1; where it comes from a mask, 0 exactly where no predicted defect
-            survives.
+        score: `(N,)` float64, image score in 0..1; where it comes from a mask, 0 exactly where nothing is
+            reported.
         defective: `(N,)` int8, the truth of the part: 1 defective, 0 good, -1 unknown.
         known: `(N, 1+K)` bool, classes for which the mask speaks; column 0 where it speaks for any class.
         positives: `(N, 256)` int64, histogram of the defect byte (`round(255 * (1 - P(background)))`) over the
             counted pixels of a true defect.
         negatives: `(N, 256)` int64, the same over counted true background.
         detections: the detected boxes and what they met; None where the model detects none.
+        instances: the true and the predicted defects one by one; None where they were not asked for, or no mask is
+            delivered.
+        regions: the true regions with the defect bytes in them, for the per-region overlap; None likewise.
+        structure: `(N, 2)` float64, weighted F-measure and S-measure, NaN where an image has none; None likewise.
+        groups: N names; images of one name are not independent (one part, one batch, copies of one picture), "" stands
+            alone. Given as an empty list all stand alone.
     """
 
     ids: list[str]
@@ -50,6 +58,10 @@ class ImageTable:
     positives: np.ndarray
     negatives: np.ndarray
     detections: Detections | None = None
+    instances: Instances | None = None
+    regions: Regions | None = None
+    structure: np.ndarray | None = None
+    groups: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         rows, side = len(self.ids), 1 + len(self.classes)
@@ -69,6 +81,13 @@ class ImageTable:
             setattr(self, name, value)
         if self.detections is not None and self.detections.truths.shape != (rows, side):
             raise ValueError(f"box column 'truths' has shape {self.detections.truths.shape}, expected {(rows, side)}")
+        if self.instances is not None and len(self.instances.judged) != rows:
+            raise ValueError(f"the single defects are of {len(self.instances.judged)} images, the table has {rows}")
+        if self.structure is not None:
+            self.structure = np.asarray(self.structure, dtype=np.float64).reshape(rows, 2)
+        self.groups = list(self.groups) or [""] * rows
+        if len(self.groups) != rows:
+            raise ValueError(f"{len(self.groups)} groups for {rows} images")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,18 +96,26 @@ class ImageTable:
         """The rows with these numbers (or where this `(N,)` bool array is true), in the order given."""
         numbers = np.arange(len(self))[np.asarray(rows, dtype=None if len(rows) else np.int64)]
         columns = (getattr(self, name)[numbers] for name in COLUMNS)
-        boxes = None if self.detections is None else self.detections.select(numbers)
-        return ImageTable([self.ids[i] for i in numbers], self.classes, *columns, boxes)
+        finer = (None if part is None else part.select(numbers) for part in self._finer())
+        structure = None if self.structure is None else self.structure[numbers]
+        groups = [self.groups[i] for i in numbers]
+        return ImageTable([self.ids[i] for i in numbers], self.classes, *columns, *finer, structure, groups)
+
+    def _finer(self) -> tuple[Detections | None, Instances | None, Regions | None]:
+        """What is told below the image: each has `select`."""
+        return self.detections, self.instances, self.regions
 
     def save(self, path: Path) -> None:
         """Write the table as a compressed `.npz` without pickle, atomically."""
         columns = {name: getattr(self, name) for name in COLUMNS}
-        if self.detections is not None:
-            columns |= {BOX_PREFIX + name: getattr(self.detections, name) for name in DETECTION_COLUMNS}
+        for (prefix, _, names), part in zip(_FINER, self._finer(), strict=True):
+            if part is not None:
+                columns |= {prefix + name: getattr(part, name) for name in names}
+        if self.structure is not None:
+            columns["structure"] = self.structure
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-            np.savez_compressed(
-                handle, format=np.int64(TABLE_FORMAT), ids=_text(self.ids), classes=_text(self.classes), **columns
-            )
+            texts = {"ids": _text(self.ids), "classes": _text(self.classes), "groups": _text(self.groups)}
+            np.savez_compressed(handle, format=np.int64(TABLE_FORMAT), **texts, **columns)
 
     @classmethod
     def load(cls, path: Path) -> ImageTable:
@@ -102,10 +129,14 @@ class ImageTable:
                 if int(stored["format"]) > TABLE_FORMAT:
                     raise InputError(f"table '{path}' was written by a newer defectctl; update defectctl to read it")
                 columns = [stored[name] for name in COLUMNS]
-                boxes = None
-                if f"{BOX_PREFIX}row" in stored:
-                    boxes = Detections(*(stored[BOX_PREFIX + name] for name in DETECTION_COLUMNS))
-                return cls([str(i) for i in stored["ids"]], [str(c) for c in stored["classes"]], *columns, boxes)
+                finer = []
+                for prefix, kind, names in _FINER:
+                    there = f"{prefix}row" in stored
+                    finer.append(kind(*(stored[prefix + name] for name in names)) if there else None)
+                structure = stored.get("structure")
+                groups = [str(g) for g in stored["groups"]] if "groups" in stored else []
+                ids, classes = ([str(text) for text in stored[name]] for name in ("ids", "classes"))
+                return cls(ids, classes, *columns, *finer, structure, groups)
         except OSError as error:
             raise InputError(f"table '{path}' cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
@@ -123,8 +154,15 @@ COLUMNS: dict[str, type] = {
 }
 """Array columns of `ImageTable` in the order of its fields, with their types."""
 
-assert [f.name for f in fields(ImageTable)][2:-1] == list(COLUMNS)
-assert [f.name for f in fields(Detections)] == list(DETECTION_COLUMNS)
+_FINER: tuple[tuple[str, type, Sequence[str]], ...] = (
+    (BOX_PREFIX, Detections, list(DETECTION_COLUMNS)),
+    (INSTANCE_PREFIX, Instances, list(INSTANCE_COLUMNS)),
+    (REGION_PREFIX, Regions, list(REGION_COLUMNS)),
+)
+"""Prefix, class and arrays in a stored table of what `ImageTable` tells below the image, in the order of its fields."""
+
+assert [f.name for f in fields(ImageTable)][2 : 2 + len(COLUMNS)] == list(COLUMNS)
+assert all([f.name for f in fields(kind)] == names for _, kind, names in _FINER)
 
 
 def _text(values: list[str]) -> np.ndarray:
@@ -135,7 +173,8 @@ def join(tables: Sequence[ImageTable]) -> ImageTable:
     """Put the rows of several tables (folds, ranks) into one, sorted by id.
 
     Raises:
-        InputError: there is no table, the classes differ, an image is in two of them, or only some hold boxes.
+        InputError: there is no table, the classes differ, an image is in two of them, or only some hold boxes or single
+            defects.
     """
     if not tables:
         raise InputError("there is no table to join")
@@ -151,8 +190,21 @@ def join(tables: Sequence[ImageTable]) -> ImageTable:
     boxes = [table.detections for table in tables if table.detections is not None]
     if boxes and len(boxes) < len(tables):
         raise InputError("tables of models that detect boxes cannot be joined with tables of models that do not")
-    columns = (np.concatenate([getattr(table, name) for table in tables]) for name in COLUMNS)
-    whole = ImageTable(ids, list(first.classes), *columns, Detections.joined(boxes) if boxes else None)
+    defects = [table.instances for table in tables if table.instances is not None]
+    if defects and len(defects) < len(tables):
+        raise InputError("tables with and without single defects cannot be joined; evaluate the older ones again")
+    regions = [table.regions for table in tables if table.regions is not None]
+    structure = [table.structure for table in tables if table.structure is not None]
+    whole = ImageTable(
+        ids,
+        list(first.classes),
+        *(np.concatenate([getattr(table, name) for table in tables]) for name in COLUMNS),
+        Detections.joined(boxes) if boxes else None,
+        Instances.joined(defects) if defects else None,
+        Regions.joined(regions, [len(table) for table in tables]) if len(regions) == len(tables) else None,
+        np.concatenate(structure) if len(structure) == len(tables) else None,
+        [group for table in tables for group in table.groups],
+    )
     return whole.select(order)
 
 

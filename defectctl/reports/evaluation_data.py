@@ -108,7 +108,7 @@ class OperatingPoint:
 
     Attributes:
         ok: image score below which a part is OK; None: the same as `ng`.
-        ng: image score from which a part is NG; None: a part is NG if any predicted defect survives.
+        ng: image score from which a part is NG; None: a part is NG if any defect is reported.
         chosen: how they were chosen, a sentence.
         defective, good, unknown: parts of that truth called OK, UNSURE and NG.
         promises: none where nothing was promised.

@@ -45,7 +45,7 @@ def _cell(count: int, whole: int, wrong: bool) -> Markup:
 
 def _thresholds(point: OperatingPoint) -> str:
     if point.ng is None:
-        return "No threshold: a part is NG if any predicted defect survives, else OK."
+        return "No threshold: a part is NG if any defect is reported, else OK."
     ng = score_text(point.ng, _DIGITS)
     if point.ok is None or point.ok == point.ng:
         return f"A part is NG from image score {ng} on, OK below it."

@@ -14,14 +14,12 @@ from defectctl.reports.evaluation_data import (
     ClassScores,
     Confusion,
     EvaluationPage,
-    Headline,
-    Interval,
     RecallRow,
 )
 from defectctl.reports.evaluation_operating import draw_operating_point, draw_scores
+from defectctl.reports.evaluation_text import interval_text, value_text
 from defectctl.reports.html import (
     Markup,
-    amount,
     bullets,
     join,
     page,
@@ -42,11 +40,13 @@ STYLE = """
 .verdict { font-size: 1.1rem; font-weight: 600; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
 .charts > div { flex: 0 1 27rem; min-width: 0; }
+.charts > .told { flex: 0 1 auto; }
 .cases { display: flex; flex-wrap: wrap; gap: 1.2rem; }
 .case { border-top: 1px solid #999; padding-top: .3rem; max-width: 29rem; min-width: 0; break-inside: avoid; }
 .case p { margin: 0 0 .3rem; font-size: .87rem; overflow-wrap: anywhere; }
 .case .pictures { flex-wrap: nowrap; }
-.case figure { min-width: 0; max-width: 28rem; }
+.case figure { min-width: 0; max-width: 28rem; flex: 1 1 0; }
+.case img { width: 100%; height: auto; }
 .large svg { width: 100%; max-width: 42rem; }
 .sign { break-inside: avoid; }
 .sign div { display: flex; align-items: flex-end; gap: .8rem; height: 3.2rem; max-width: 34rem; }
@@ -57,7 +57,7 @@ STYLE = """
 @media print {
   .scroll { overflow: visible; break-inside: avoid; }
   .charts { gap: .5rem 4%; }
-  .charts > div { flex: 0 1 48%; break-inside: avoid; }
+  .charts > div, .charts > .told { flex: 0 1 48%; break-inside: avoid; }
   .scroll svg { max-width: 100%; }
   .scroll table { font-size: 9pt; }
   .scroll td:not(.n), .scroll td:last-child:not(.n) { white-space: normal; overflow-wrap: anywhere; min-width: 0; }
@@ -113,7 +113,7 @@ def _verdict(data: EvaluationPage) -> str:
     point = data.operating
     if point is None or not data.good + data.defective:
         first = next((row for row in data.headline if _finite(row.value)), None)
-        return start + (f"{first.name}: {_value(first)}." if first else "No figure could be computed.")
+        return start + (f"{first.name}: {value_text(first)}." if first else "No figure could be computed.")
     told = []
     if data.defective:
         told.append(f"{_of(point.defective[0], data.defective)} defective parts escaped")
@@ -138,7 +138,7 @@ def _missing_parts(data: EvaluationPage) -> list[str]:
 
 def _headline(data: EvaluationPage) -> Markup:
     present = [row for row in data.headline if _finite(row.value)]
-    rows = [(row.name, _value(row), _interval(row.interval, row.kind), row.meaning) for row in present]
+    rows = [(row.name, value_text(row), interval_text(row.interval, row.kind), row.meaning) for row in present]
     missing = [row for row in data.headline if not _finite(row.value)]
     parts: list[object] = [tag("h2", "Figures")]
     parts += [scrolled(table(("metric", "value", _level(data), "meaning"), rows, 4))] if rows else []
@@ -223,8 +223,8 @@ def _recall_table(rows: Sequence[RecallRow], level: str) -> Markup:
     lines = []
     for row in rows:
         recall = percent(row.found / row.total) if row.total else "–"
-        lines.append((row.name, f"{row.found:,}", f"{row.total:,}", recall, _interval(row.interval, "percent")))
-    return tag("div", scrolled(table(("defects", "found", "of", "recall", level), lines)))
+        lines.append((row.name, f"{row.found:,}", f"{row.total:,}", recall, interval_text(row.interval, "percent")))
+    return tag("div", scrolled(table(("defects", "found", "of", "recall", level), lines)), class_="told")
 
 
 _CLASS_COLUMNS = (
@@ -336,25 +336,6 @@ def _level(data: EvaluationPage) -> str:
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def _value(row: Headline) -> str:
-    """A figure as the tables write it: with its counts where it has them."""
-    assert row.value is not None
-    told = _figure(row.value, row.kind)
-    return f"{row.counts[0]:,} of {row.counts[1]:,} ({told})" if row.counts else told
-
-
-def _interval(interval: Interval | None, kind: str) -> str:
-    if interval is None or not all(map(math.isfinite, interval)):
-        return "–"
-    return f"{_figure(interval[0], kind)} to {_figure(interval[1], kind)}"
-
-
-def _figure(value: float, kind: str) -> str:
-    if kind == "percent":
-        return percent(value)
-    return f"{value:.3f}" if kind == "ratio" else amount(value)
 
 
 def _of(part: int, whole: int) -> str:

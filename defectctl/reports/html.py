@@ -143,5 +143,7 @@ def percent(share: float) -> str:
     near = min(value, 100 - value)
     if near <= 0:
         return f"{value:.0f} %"
-    digits = min(max(1, 1 - math.floor(math.log10(near))), 6)
+    if near < 1e-4:
+        return "< 0.0001 %" if value < 50 else "> 99.9999 %"
+    digits = max(1, 1 - math.floor(math.log10(near)))
     return f"{value:.{digits}f} %"

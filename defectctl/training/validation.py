@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from defectctl.errors import InputError, nearest
-from defectctl.metrics.summary import IMAGE_RANKING, TASK_METRICS, all_metrics
+from defectctl.metrics.summary import IMAGE_RANKING, TASK_METRICS, core_metrics
 from defectctl.metrics.table import ImageTable
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def numbers_of(table: ImageTable) -> dict[str, float | None]:
 
     Those of masks and of boxes are left out where none were scored.
     """
-    metrics = all_metrics(table)
+    metrics = core_metrics(table)
     left_out = {"best_f1"}
     if not table.known[:, 0].any():
         left_out |= {key for key in metrics if key not in OTHER_THAN_MASKS}
@@ -107,7 +107,7 @@ def summarise(table: ImageTable) -> Validation:
     """
     metrics = numbers_of(table)
     masks, boxes = bool(table.known[:, 0].any()), table.detections is not None
-    for name, values in all_metrics(table)["per_class"].items():
+    for name, values in core_metrics(table)["per_class"].items():
         if masks:
             metrics[f"{PREFIX}iou/{name}"] = values["iou"]
         if boxes:
@@ -158,5 +158,6 @@ class Validator:
             batch_size=batch_size,
             progress=progress,
             needs=self.needs,
+            box_score=self.preset.predict.box_score,
         )
         return summarise(table)

@@ -34,7 +34,7 @@ def test_every_step_runs_and_tells_where_its_files_are(short, tmp_path, capsys):
 def test_without_json_the_figures_and_the_places_are_tables(short, tmp_path, capsys):
     code, printed = main(["demo", "--out", str(tmp_path / "d"), "--device", "cpu"]), capsys.readouterr()
     assert code == 0, printed.err
-    assert "defect IoU" in printed.out and "worst.png" in printed.out
+    assert "defect IoU" in printed.out and "report.html" in printed.out
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(short, tmp_path, capsys):

@@ -108,12 +108,17 @@ def shown(capsys: pytest.CaptureFixture, tasks: list[str], **figures) -> str:
     table = ImageTable(["a"], ["dent"], np.zeros((1, 2, 2)), [0], [0.9], [1], np.zeros((1, 2), bool), nothing, nothing)
     parts = {"escapes": 1, "defective_parts": 3, "overkill": 0, "good_parts": 2, "unsure": 0}
     about = {"name": "steel", "split": "official", "part": "test", "images": 5}
+    parts |= {"escape_rate": 1 / 3, "overkill_rate": 0.0}
     result = {
         "dataset": about,
         "metrics": {**all_metrics(table), **figures},
         "parts": parts,
         "tasks": tasks,
-        "out": "o",
+        "masks": None,
+        "intervals": {"escape_rate": {"low": 0.0084, "high": 0.906}},
+        "confidence": 0.95,
+        "cost": None,
+        "files": {"report": "o/report.html"},
     }
     report(result, as_json=False)
     return capsys.readouterr().out
@@ -124,7 +129,7 @@ def test_a_detector_is_told_of_by_its_boxes(capsys: pytest.CaptureFixture):
     words = [line.split() for line in shown(capsys, ["detection"], map50=0.75, map=0.5, per_class=rows).splitlines()]
     first = next(n for n, line in enumerate(words) if line[:1] == ["mAP50"])
     assert words[first][1] == "0.750" and words[first + 1][:2] == ["mAP", "0.500"]
-    assert words[first + 2][:4] == ["escapes", "1", "of", "3"]
+    assert words[first + 2][:4] == ["escapes", "1", "of", "3"] and "0.84 % to 90.6 %" in " ".join(words[first + 2])
     assert ["dent", "0.750", "0.500", "1,234"] in words
     assert not any(word in line for line in words for word in ("IoU", "MPA", "background"))
 

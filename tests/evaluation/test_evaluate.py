@@ -15,9 +15,10 @@ from defectctl.checkpoints.weights import save_model
 from defectctl.config.presets import load_preset, preset_to_dict
 from defectctl.dataset.store import load_split
 from defectctl.errors import InputError
-from defectctl.evaluation.evaluate import RANKINGS, Hardware, check_hardware, evaluate, evaluate_masks
+from defectctl.evaluation.evaluate import Hardware, check_hardware, evaluate, evaluate_masks
 from defectctl.evaluation.leaks import find_leak
 from defectctl.evaluation.part import load_part
+from defectctl.evaluation.result import RANKINGS
 from defectctl.imaging.components import find_components
 from defectctl.imaging.reader import read_image
 from defectctl.inference.detections import FoundBoxes
@@ -71,8 +72,11 @@ def test_a_model_and_its_masks_get_the_same_figures(steel, model, tmp_path: Path
     masks = evaluate_masks(steel.write_masks(tmp_path / "masks"), steel.root)
     ranked = {key: result["metrics"].pop(key) for key in RANKINGS}
     assert ranked["image_ap"] is not None and ranked["pixel_ap"] is not None
-    assert [masks["metrics"].pop(key) for key in RANKINGS] == [None] * 5
+    assert [masks["metrics"].pop(key) for key in RANKINGS] == [None] * len(RANKINGS)
+    for key in ("weighted_f", "s_measure", "regions", "region_classes"):  # a binary mask is no defect map
+        assert result["metrics"].pop(key) is not None and not masks["metrics"].pop(key)
     assert result["metrics"] == masks["metrics"]
+    assert result["metrics"]["instances"] > 0 and result["metrics"]["boundary_error"] > 0
     assert result["parts"] == masks["parts"]
     folder = tmp_path / "run" / "evaluation" / "steel-official-test"
     assert result["out"] == str(folder)
@@ -111,7 +115,8 @@ def test_a_detector_is_held_against_the_components_of_masks(steel, monkeypatch, 
     assert result["tasks"] == ["detection"] and result["box_score"] == 0.25 and result["thresholds"] == {"ng": 0.25}
     assert metrics["map50"] == metrics["map"] == 1.0 and metrics["defect_iou"] is None and metrics["pixel_ap"] is None
     assert result["parts"]["escapes"] == result["parts"]["overkill"] == 0 and metrics["image_ap"] == 1.0
-    assert set(result["files"]) == {"table", "images", "metrics"}, "no mask, no confusion; no mistake, no sheet"
+    files = {"table", "report", "images", "metrics"}
+    assert set(result["files"]) == files, "no mask, no confusion; no mistake, no sheet"
     assert "mask" not in capsys.readouterr().err
     table = ImageTable.load(Path(result["files"]["table"]))
     again = all_metrics(table)

@@ -40,6 +40,8 @@ def test_figures_equal_scikit_learn_and_all_files_are_written(steel, tmp_path: P
         "images.csv",
         "confusion.png",
         "worst.png",
+        "report.html",
+        "pictures",
     }
     stored = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert next(iter(stored["metrics"])) == "defect_iou"

@@ -24,6 +24,18 @@ ALL = ("masks", "overlays", "defect-maps")
 def test_without_a_threshold_the_kind_of_model_decides(tasks, expected) -> None:
     assert thresholds_in_force({}, tasks, 0.3) == expected
     assert thresholds_in_force({"ng": 0.9}, tasks, 0.3) == {"ng": 0.9}
+    assert thresholds_in_force({"pixel": 0.2}, tasks, 0.3) == {**expected, "pixel": 0.2}
+    assert thresholds_in_force({"pixel": 0.2, "ok": 0.1, "ng": 0.9}, tasks, 0.3) == {"pixel": 0.2, "ok": 0.1, "ng": 0.9}
+
+
+def test_what_is_asked_for_replaces_the_image_score_s_thresholds_only() -> None:
+    stored, tasks = {"pixel": 0.2, "ok": 0.1, "ng": 0.9}, ("segmentation",)
+    assert thresholds_in_force(stored, tasks, 0.3, {"ng": 0.4}) == {"pixel": 0.2, "ng": 0.4}
+    assert thresholds_in_force(stored, tasks, 0.3, {"ng": 0.4, "pixel": 0.7}) == {"pixel": 0.2, "ng": 0.4}
+    assert thresholds_in_force({"ng": 0.9}, tasks, 0.3, {"ng": 0.4, "pixel": 0.7}) == {"ng": 0.4}
+    asked = thresholds_in_force(stored, tasks, 0.3, {"ng": 0.4})
+    assert thresholds_in_force(stored, tasks, 0.3, asked) == asked, "asking for what is in force changes nothing"
+    assert stored == {"pixel": 0.2, "ok": 0.1, "ng": 0.9}
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,12 @@ def test_nothing_found_scores_nothing() -> None:
 
 
 def test_verdicts() -> None:
-    found = [Instance(1, 0.6, (0.0, 0.0, 1.0, 1.0), 1)]
-    assert verdict([], 0.0, {}) == "OK" and verdict(found, 0.6, {}) == "NG"
-    assert verdict(found, 0.6, {"ng": 0.7}) == "OK" and verdict(found, 0.7, {"ng": 0.7}) == "NG"
+    for without in ({}, {"pixel": 0.9}):
+        assert verdict(0.0, without) == "OK" and verdict(0.6, without) == "NG"
+    assert verdict(0.6, {"pixel": 0.2, "ng": 0.7}) == "OK"
+    assert verdict(0.6, {"ng": 0.7}) == "OK" and verdict(0.7, {"ng": 0.7}) == "NG"
     two = {"ok": 0.5, "ng": 0.7}
-    assert [verdict(found, s, two) for s in (0.4, 0.5, 0.6, 0.7)] == ["OK", "UNSURE", "UNSURE", "NG"]
+    assert [verdict(s, two) for s in (0.4, 0.5, 0.6, 0.7)] == ["OK", "UNSURE", "UNSURE", "NG"]
 
 
 def test_the_image_score_is_the_surest_word_of_the_model() -> None:
@@ -60,9 +61,18 @@ def test_the_image_score_is_the_surest_word_of_the_model() -> None:
     only_boxes.boxes = boxes
     both = Maps(MAPS.class_map, MAPS.defect, boxes=boxes)
     decided = Maps(MAPS.class_map, MAPS.defect, probability=0.2, boxes=boxes)
-    assert [image_score(m, found) for m in (MAPS, only_boxes, both, decided)] == [0.6, 0.75, 0.6, 0.2]
+    assert [image_score(m, found) for m in (MAPS, only_boxes, both, decided)] == [0.6, 0.75, 0.75, 0.2]
     only_boxes.boxes = boxes.above(0.9)
     assert image_score(only_boxes, []) == 0.0
+
+
+def test_a_box_stops_a_part_whose_mask_is_empty_only_if_it_is_reported() -> None:
+    boxes = FoundBoxes(np.zeros((1, 4), np.float32), np.array([0.75], np.float32), np.array([1]))
+    both = Maps(MAPS.class_map, MAPS.defect, boxes=boxes)
+    assert [image_score(both, [], least) for least in (0.5, 0.75, 0.8)] == [0.75, 0.75, 0.0]
+    detector = empty_maps(4, 5, torch.device("cpu"))
+    detector.boxes = boxes
+    assert image_score(detector, [], 0.8) == 0.75, "a detector's threshold is on the score itself"
 
 
 def test_boxes_are_reported_from_their_score_on() -> None:

@@ -12,6 +12,7 @@ from defectctl.errors import InputError
 from defectctl.metrics.bootstrap import number_groups, percentile_interval
 from defectctl.metrics.boxes import Detections
 from defectctl.metrics.compare import bootstrap_p_value, compare, mcnemar, paired, sign_flip
+from defectctl.metrics.instances import INSTANCE_COLUMNS, Instances
 from defectctl.metrics.table import ImageTable
 
 THRESHOLDS = {"ng": 0.5}
@@ -125,6 +126,34 @@ def test_p_values_keep_their_level_where_models_do_not_differ() -> None:
         rows = rows_of(one, two, None, THRESHOLDS, rounds=120, seed=trial)
         found = {key: count + (rows[key].p_value < 0.05) for key, count in found.items()}
     assert all(count <= 7 for count in found.values())  # binomial(40, 0.05) exceeds 7 once in a thousand
+
+
+def test_single_defects_and_overlap_of_both_models() -> None:
+    """Three defects of 20 pixels an image; the second model finds one more in every image, and its map is surer."""
+    first, second = (make_table(np.full(8, 0.5)) for _ in range(2))
+    for table, found, level in ((first, 1, 90), (second, 2, 110)):
+        rows = np.repeat(np.arange(8), 3)
+        hit = np.tile(20 * (np.arange(3) < found), 8)
+        nothing = {name: np.zeros((0, 73) if name == "pair_histogram" else 0) for name in INSTANCE_COLUMNS}
+        of_defects = {"row": rows, "label": np.ones(24), "area": np.full(24, 20), "hit": hit, "hit_class": hit}
+        table.instances = Instances(**nothing | of_defects | {"cut": np.zeros(24), "judged": np.ones(8)})
+        table.positives[range(8), level + 10 * (np.arange(8) % 3)] = 20
+        table.negatives[:, 0] = 100
+        table.structure = np.stack([np.linspace(0, 0.7, 8) + found / 10, np.full(8, np.nan)], axis=1)
+    rows = rows_of(first, second, None, THRESHOLDS)
+    recall = rows["instance_recall"]
+    assert (recall.first, recall.second, recall.test) == (pytest.approx(1 / 3), pytest.approx(2 / 3), "bootstrap")
+    assert rows["instance_sizes.16.recall"].difference == pytest.approx(1 / 3)
+    assert "instance_sizes.4.recall" not in rows and "s_measure" not in rows and "aupro_30" not in rows
+    # 20 of 120 pixels err by 20 / 255 less; all changes have one sign, so two of 2^8 patterns are as far from 0
+    mae, weighted_f = rows["mae"], rows["weighted_f"]
+    assert mae.difference == pytest.approx(-20 * 20 / 255 / 120) and (mae.test, mae.p_value) == ("sign-flip", 2 / 2**8)
+    assert (weighted_f.difference, weighted_f.test, weighted_f.p_value) == (pytest.approx(0.1), "sign-flip", 2 / 2**8)
+    second.instances = None
+    alone = rows_of(first, second, None, THRESHOLDS)
+    for key in ("instance_recall", "instance_sizes.16.recall"):
+        assert (alone[key].first, alone[key].second) == (pytest.approx(1 / 3), None)
+        assert alone[key].difference is alone[key].p_value is alone[key].interval.low is None
 
 
 def test_verdicts_at_each_models_own_threshold() -> None:

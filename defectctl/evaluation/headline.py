@@ -1,0 +1,138 @@
+"""The figures of an evaluation in the order in which they matter: for the screen, and for the report's first table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from defectctl.reports.evaluation_data import Headline
+
+_PIXELS = (
+    ("mIoU of defects", "miou_defects", "mean over the defect classes"),
+    ("mIoU", "miou", "mean with background, as papers print it"),
+    ("precision", "precision", "mean over classes, with background"),
+    ("MPA", "mpa", "mean recall over classes, with background"),
+    ("pixel accuracy", "pixel_accuracy", "background counts as much as it covers"),
+    ("Dice", "dice", "mean over the defect classes"),
+    ("F1 per image", "image_f1", "any defect; mean over images, ± their standard deviation"),
+    ("IoU per image", "image_iou", "any defect; mean over images, ± their standard deviation"),
+    ("pixel AP", "pixel_ap", "pixels ranked by defect probability, any defect"),
+    ("AUPRO 0.3", "aupro_30", "overlap of each true region, up to 30 % false pixels"),
+    ("AUPRO 0.05", "aupro_05", "the same up to 5 % false pixels"),
+    ("MAE", "mae", "of the defect probability; less is better"),
+    ("weighted F", "weighted_f", "F-measure that weighs pixels by place; images with a defect"),
+    ("S-measure", "s_measure", "likeness of structure"),
+    ("E-measure, mean", "e_mean", "enhanced alignment, mean over 256 thresholds"),
+    ("E-measure, max", "e_max", "the same at the best one"),
+    ("E-measure, adaptive", "e_adaptive", "the same at twice the map's mean"),
+)
+"""Name, key and meaning of the pixel figures."""
+
+_FIRST_PIXELS = ("miou_defects", "miou", "dice", "image_f1", "pixel_ap")
+"""Those that the screen shows; the report and `metrics.json` hold them all."""
+
+_NO_KINDS = "takes both good and defective parts"
+_NO_MASKS = "no image has a mask whose classes are known"
+
+
+def headline(result: dict[str, Any], everything: bool = False) -> list[Headline]:
+    """The rows, most telling first; only what the model delivers.
+
+    Args:
+        result: the content of `metrics.json`.
+        everything: all pixel figures, not only those that fit a screen.
+    """
+    outlines = "segmentation" in result["tasks"]
+    rows: list[Headline] = []
+    if outlines:
+        meaning = "any defect against background, all pixels"
+        rows.append(_row(result, "defect IoU", "defect_iou", meaning, reason=_NO_MASKS))
+    rows += [*_boxes(result)] if "detection" in result["tasks"] else []
+    rows += [*_verdicts(result)]
+    rows += [*_defects(result)] if outlines else []
+    rows += [*_ranking(result)] if result["masks"] is None else []
+    if outlines:
+        rows += [_pixel(result, *row) for row in _PIXELS if everything or row[1] in _FIRST_PIXELS]
+    return rows
+
+
+def _defects(result: dict[str, Any]) -> Iterator[Headline]:
+    """What becomes of single defects."""
+    metrics = result["metrics"]
+    found = (metrics["instances_found"], metrics["instances"]) if metrics["instances"] else None
+    meaning = f"at least {metrics['found_at']:.0%} of its pixels"
+    yield _row(result, "defects found", "instance_recall", meaning, "percent", found, "no true defect is known")
+    smallest, least = metrics["smallest_found"], None
+    meaning = "pixels; from this size on nine of ten are found"
+    if smallest:
+        least = smallest["pixels"]
+        meaning += f" ({smallest['found']} of {smallest['instances']} up to twice as large)"
+    reason = "no size from which on nine of ten are found"
+    yield Headline("smallest defect found", least, meaning, kind="number", reason=reason)
+    meaning = "predicted defects that touch no true one"
+    yield _row(result, "false defects per image", "false_blobs_per_image", meaning, "number")
+    far = metrics["boundary_error_p95"]
+    meaning = "pixels between true and predicted outline of found defects" + (f"; 95 % within {far:.3g}" if far else "")
+    yield _row(result, "boundary error", "boundary_error", meaning, "number", reason="no defect is found")
+
+
+def _boxes(result: dict[str, Any]) -> Iterator[Headline]:
+    yield _row(result, "mAP50", "map50", "boxes, mean over classes, overlap 0.5", reason="no true box is known")
+    meaning = "boxes, mean over classes and overlaps 0.5 to 0.95"
+    yield _row(result, "mAP", "map", meaning, reason="no true box is known")
+
+
+def _verdicts(result: dict[str, Any]) -> Iterator[Headline]:
+    """What becomes of whole parts at the thresholds in force."""
+    parts = result["parts"]
+    for name, total, meaning in (
+        ("escapes", "defective_parts", "defective parts called OK"),
+        ("overkill", "good_parts", "good parts called NG"),
+    ):
+        counts = (parts[name], parts[total]) if parts[total] else None
+        key, state = {"escapes": ("escape_rate", "defective"), "overkill": ("overkill_rate", "good")}[name]
+        interval = _interval(result, key)
+        rate = parts[name] / parts[total] if parts[total] else None
+        yield Headline(name, rate, meaning, interval, "percent", counts, f"there is no {state} part")
+    if parts["unsure"]:
+        yield Headline("unsure", parts["unsure"], "parts between the two thresholds", kind="number")
+
+
+def _ranking(result: dict[str, Any]) -> Iterator[Headline]:
+    """How whole parts are told apart at any threshold."""
+    parts, metrics = result["parts"], result["metrics"]
+    yield _row(result, "image AP", "image_ap", "parts ranked by score, average precision", reason=_NO_KINDS)
+    meaning = "chance that a defective part scores above a good one"
+    yield _row(result, "image AUROC", "image_auroc", meaning, reason=_NO_KINDS)
+    if best := metrics["best_f1"]:
+        at = f"parts; at score {best['threshold']:.3f}: TP {best['tp']}, FP {best['fp']}, FN {best['fn']}"
+        yield Headline("best F1", best["f1"], f"{at}, TN {best['tn']}")
+    if (alarms := metrics["fp_at_full_recall"]) is not None:
+        counts = (alarms, parts["good_parts"])
+        meaning = "good parts called NG if no defect may escape"
+        yield Headline("FP at full recall", alarms / counts[1], meaning, kind="percent", counts=counts)
+
+
+def _pixel(result: dict[str, Any], name: str, key: str, meaning: str) -> Headline:
+    metrics = result["metrics"]
+    if "±" in meaning and metrics[key] is not None:
+        meaning = meaning.replace("± their standard deviation", f"deviation {metrics[f'{key}_std']:.3f}")
+    reason = "masks hold no probability" if result["masks"] is not None else _NO_MASKS
+    return _row(result, name, key, meaning, reason=reason)
+
+
+def _row(
+    result: dict[str, Any],
+    name: str,
+    key: str,
+    meaning: str,
+    kind: Any = "ratio",
+    counts: tuple[int, int] | None = None,
+    reason: str = "",
+) -> Headline:
+    return Headline(name, result["metrics"][key], meaning, _interval(result, key), kind, counts, reason)
+
+
+def _interval(result: dict[str, Any], key: str) -> tuple[float, float] | None:
+    interval = result["intervals"].get(key)
+    return None if interval is None or interval["low"] is None else (interval["low"], interval["high"])

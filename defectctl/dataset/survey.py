@@ -104,8 +104,7 @@ def _grey_levels(pixels: NDArray) -> tuple[float, float]:
 def _measure_mask(mask: NDArray[np.uint8], cover: dict[int, NDArray[np.float32]]) -> NDArray[np.int64]:
     """The patches of every class; their cover goes into `cover`.
 
-    `find_components` numbers patches in a lasting order, which needs a sort of all pixels, slower than decoding. Here
-    the order does not matter, and only the rectangle that holds the class is looked at.
+    `find_components` also numbers patches in a lasting order and maps them. Here neither is needed.
     """
     import cv2
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from defectctl.dataset.types import Box
-from defectctl.imaging.components import find_components
+from defectctl.imaging.components import Component, find_components
 
 if TYPE_CHECKING:
     from defectctl.inference.detections import FoundBoxes
@@ -56,11 +57,13 @@ class Cleaned:
         class_map: `(H, W)` uint8.
         instances: the components that are left, in the order of `find_components`.
         removed: how many components were smaller than the minimum area.
+        components: id map `(H, W)` int32 of all components found, and those of them that are left.
     """
 
     class_map: np.ndarray
     instances: list[Instance]
     removed: int
+    components: tuple[np.ndarray, list[Component]] | None = None
 
 
 def clean(class_map: np.ndarray, defect: np.ndarray, min_area: int = 0) -> Cleaned:
@@ -71,19 +74,20 @@ def clean(class_map: np.ndarray, defect: np.ndarray, min_area: int = 0) -> Clean
     """
     ids, components = find_components(class_map)
     if not components:
-        return Cleaned(class_map, [], 0)
-    sums = np.bincount(ids.ravel(), weights=defect.ravel(), minlength=len(components) + 1)
-    instances = [
-        Instance(int(c.label), float(sums[c.index] / (255 * c.area)), c.box, int(c.area))
-        for c in components
-        if c.area >= min_area
-    ]
-    small = [c.index for c in components if c.area < min_area]
-    if small:
+        return Cleaned(class_map, [], 0, (ids, []))
+    left, top, width, height = cv2.boundingRect(class_map)  # the rest is background, mostly nearly all of the image
+    window = slice(top, top + height), slice(left, left + width)
+    own = ids[window]
+    found = own > 0
+    sums = np.bincount(own[found], weights=defect[window][found], minlength=len(components) + 1).tolist()
+    kept = [c for c in components if c.area >= min_area]
+    instances = [Instance(c.label, sums[c.index] / (255 * c.area), c.box, c.area) for c in kept]
+    if len(kept) < len(components):
         drop = np.zeros(len(components) + 1, bool)
-        drop[small] = True
-        class_map = np.where(drop[ids], np.uint8(0), class_map)
-    return Cleaned(class_map, instances, len(small))
+        drop[[c.index for c in components if c.area < min_area]] = True
+        class_map = class_map.copy()
+        class_map[window][drop[own]] = 0
+    return Cleaned(class_map, instances, len(components) - len(kept), (ids, kept))
 
 
 def clean_map(class_map: np.ndarray, min_area: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from defectctl.metrics.instance_matching import match_instances
 from defectctl.metrics.instances import Instances
 from defectctl.metrics.region_overlap import Regions, regions_of
 from defectctl.metrics.saliency import structure_columns
-from defectctl.metrics.table import ImageTable
+from defectctl.metrics.table import ImageTable, count_image
 
 if TYPE_CHECKING:
     from defectctl.loading.pictures import PictureStore
@@ -90,19 +90,28 @@ class Judge:
             nothing, empty = np.zeros((len(known), len(known)), np.int64), np.zeros(256, np.int64)
             pixels = nothing, maps.class_map.numel(), score, state, np.zeros(len(known), bool), empty, empty
             return Row(*pixels, boxes, *self._nothing_finer(maps))
+        confusion, positives, negatives = self._counts(maps, cleaned, mask, known)
+        unknown = mask.size - int(confusion.sum())
+        row = Row(confusion, unknown, score, state, known, positives, negatives, boxes)
+        if self.finer:
+            level = maps.defect.cpu().numpy()
+            row.instances = match_instances(mask, cleaned.class_map, known, cleaned.components)
+            row.regions = regions_of(mask, level, known)
+            row.structure = structure_columns(mask, level, unknown)
+        return row
+
+    def _counts(
+        self, maps: Maps, cleaned: Cleaned, mask: np.ndarray, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `count_pixels`, where the maps lie; on the CPU numpy counts several times faster than torch."""
+        if maps.defect.device.type == "cpu":
+            counts = count_image(mask, cleaned.class_map, known, maps.defect.numpy())
+            return counts.confusion, counts.positives, counts.negatives
         predicted = maps.class_map
         if cleaned.removed:
             predicted = torch.from_numpy(cleaned.class_map).to(predicted.device)
         truth = torch.from_numpy(np.ascontiguousarray(mask)).to(predicted.device)
-        confusion, positives, negatives = count_pixels(truth, predicted, maps.defect, known)
-        unknown = predicted.numel() - int(confusion.sum())
-        row = Row(confusion, unknown, score, state, known, positives, negatives, boxes)
-        if self.finer:
-            level = maps.defect.cpu().numpy()
-            row.instances = match_instances(mask, cleaned.class_map, known)
-            row.regions = regions_of(mask, level, known)
-            row.structure = structure_columns(mask, level, unknown)
-        return row
+        return count_pixels(truth, predicted, maps.defect, known)
 
     def _nothing_finer(self, maps: Maps) -> tuple[Instances | None, Regions | None, tuple[float, float] | None]:
         """What is finer than the image where there is no mask to tell it by; None of a model without masks."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defectctl.dataset.types import UNKNOWN, Dataset, Sample
+from defectctl.dataset.types import Dataset, Sample
 from defectctl.imaging.components import Component, find_components
 
 LEAST_SHARE, LEAST_SIDE = 0.25, 2.0
@@ -54,7 +54,7 @@ def box_truth(
     by_mask = set(known.mask) - by_objects if mask is not None else set()
     found = [(thing.box, thing.label, thing.crowd) for thing in sample.objects if thing.label in by_objects]
     if by_mask:
-        patches = components if components is not None else mask_components(mask)
+        patches = components if components is not None else find_components(mask)[1]
         found += [(p.box, p.label, False) for p in patches if p.label in by_mask and p.area >= min_area]
     return BoxTruth(
         np.array([box for box, _, _ in found], np.float32).reshape(-1, 4),
@@ -68,21 +68,6 @@ def boxes_need_mask(dataset: Dataset, sample: Sample) -> bool:
     """Whether the mask tells boxes that no object does, so that it must be opened for them."""
     known = dataset.known(sample)
     return bool(set(known.mask) - set(known.boxes))
-
-
-def mask_components(mask: NDArray[np.uint8]) -> list[Component]:
-    """`find_components` of a mask, quick where its defects cover a small part of a large image."""
-    defect = (mask != 0) & (mask != UNKNOWN)
-    rows, columns = np.flatnonzero(defect.any(axis=1)), np.flatnonzero(defect.any(axis=0))
-    if not len(rows):
-        return []
-    top, left = int(rows[0]), int(columns[0])
-    part = np.ascontiguousarray(mask[top : rows[-1] + 1, left : columns[-1] + 1])
-    shift = (left, top, left, top)
-    return [
-        replace(patch, box=tuple(edge + by for edge, by in zip(patch.box, shift, strict=True)))
-        for patch in find_components(part)[1]
-    ]
 
 
 def clip_boxes(

@@ -12,9 +12,9 @@ from defectctl.config.schema import Preset
 from defectctl.dataset.truth import known_columns
 from defectctl.dataset.types import Box, Dataset, Sample
 from defectctl.errors import InputError
-from defectctl.imaging.components import Component
+from defectctl.imaging.components import Component, find_components
 from defectctl.imaging.geometry import Geometry
-from defectctl.loading.box_truth import BoxTruth, box_truth, boxes_need_mask, clip_boxes, mask_components
+from defectctl.loading.box_truth import BoxTruth, box_truth, boxes_need_mask, clip_boxes
 from defectctl.loading.copy_paste import CopyPaste
 from defectctl.loading.crops import crop_state, lay_crop
 from defectctl.loading.pictures import PictureStore
@@ -97,7 +97,7 @@ class RowLoader:
         """The components of a sample's own mask, remembered."""
         found = self._components.get(sample.id)
         if found is None:
-            found = self._components[sample.id] = mask_components(mask)
+            found = self._components[sample.id] = find_components(mask)[1]
         return found
 
     def load(self, index: int, generator: np.random.Generator) -> Row:
@@ -138,7 +138,7 @@ class RowLoader:
         spoken = set(self.dataset.known(sample).mask) if mask is not None else set()
         targets: list[tuple[int, Box]] = []
         if mask is not None:
-            components = mask_components(mask) if pasted else self.components(sample, mask)
+            components = find_components(mask)[1] if pasted else self.components(sample, mask)
             targets = [(found.label, found.box) for found in components if found.label in spoken]
         # Of the classes of which the mask does not speak, boxes tell where the defects are.
         beside = row.boxes if "boxes" in self.needs else box_truth(self.dataset, sample, None)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
 
 from defectctl.metrics.instances import DISTANCE_EDGES, INSTANCE_GROUPS, Instances
 
+if TYPE_CHECKING:
+    from defectctl.imaging.components import Component
 
-def match_instances(truth: np.ndarray | None, predicted: np.ndarray, known: np.ndarray) -> Instances:
+
+def match_instances(
+    truth: np.ndarray | None,
+    predicted: np.ndarray,
+    known: np.ndarray,
+    components: tuple[np.ndarray, list[Component]] | None = None,
+) -> Instances:
     """Hold one image's predicted defects against its true ones; the definition of what `Instances` holds.
 
     What is unknown is as in `count_image`. A true patch of a class for which the mask does not speak is no defect but
@@ -23,60 +33,84 @@ def match_instances(truth: np.ndarray | None, predicted: np.ndarray, known: np.n
         truth: `(H, W)` uint8 class index, 255 unknown; None where there is no mask.
         predicted: `(H, W)` uint8 class index 0..K, as `predict` reports it: without its small components.
         known: `(1+K,)` bool, classes for which the mask speaks.
+        components: what `find_components` says of `predicted`, where that is known already: ids `(H, W)` int32 and
+            the components in order of `index`. Small components may have been removed since: the list must be without
+            them, as `predicted` is, while ids may still hold their numbers; a number that no listed component has
+            counts as 0.
 
     Returns:
         `Instances` of one row; not judged, and without any defect, where no pixel has a truth.
     """
     import cv2
 
-    if truth is None or not known[0]:
-        return Instances.none(judged=False)
-    speaks = np.zeros(256, np.uint8)
-    speaks[: len(known)] = known
-    judged = cv2.LUT(truth, speaks)
-    if not judged.any():
-        return Instances.none(judged=False)
-    true = cv2.LUT(truth, np.arange(256, dtype=np.uint8) * speaks)
-    left, top, width, height = cv2.boundingRect(cv2.bitwise_or(true, predicted))
-    if not width:
-        return Instances.none(judged=True)
-    # All that counts lies around the defects; one pixel more tells whether they adjoin the unknown.
-    window = slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
-    return _match(true[window], np.ascontiguousarray(predicted[window]), judged[window] == 0, speaks)
-
-
-def _match(truth: np.ndarray, predicted: np.ndarray, silent: np.ndarray, speaks: np.ndarray) -> Instances:
-    """`match_instances` of a window: `truth` is 0 where `silent`, `(H, W)` bool, says that nobody knows."""
-    import cv2
-
     from defectctl.imaging.components import find_components
 
-    true_ids, true = find_components(truth)
-    said_ids, said = find_components(predicted)
-    label, said_label = (np.array([0, *(patch.label for patch in group)]) for group in (true, said))
-    area, said_area = (np.array([0, *(patch.area for patch in group)]) for group in (true, said))
-    first, second, pixels = _shared_pixels(true_ids, said_ids)
-    same = label[first] == said_label[second]
-    hit = _sums(first, pixels, len(label))
-    blobs = np.flatnonzero(speaks[said_label])[1:]  # of index 0, which is no patch, the label is background
+    if truth is None or not known[0]:
+        return Instances.none(judged=False)
+    # All that counts lies around the defects; one pixel more tells whether they adjoin the unknown.
+    left, top, width, height = cv2.boundingRect(cv2.bitwise_or(truth, predicted))
+    if not width:
+        return Instances.none(judged=True)
+    left, top, right, bottom = max(left - 1, 0), max(top - 1, 0), left + width + 1, top + height + 1
+    window = slice(top, bottom), slice(left, right)
+    speaks = np.zeros(256, np.uint8)
+    speaks[: len(known)] = known
+    judged = cv2.LUT(truth[window], speaks)
+    if judged.size == truth.size and not judged.any():
+        return Instances.none(judged=False)
+    true = cv2.LUT(truth[window], np.arange(256, dtype=np.uint8) * speaks)
+    said = np.ascontiguousarray(predicted[window])
+    blobs = find_components(said) if components is None else (components[0][window], components[1])
+    origin = (0, 0) if components is None else (left, top)
+    return _match(_Patches.of(*find_components(true)), _Patches.of(*blobs, origin), judged == 0, said, speaks)
+
+
+class _Patches(NamedTuple):
+    """Components as arrays: ids `(H, W)` int32, 0..P; label, area `(1+P,)` int64, 0 of no patch; box `(P, 4)`."""
+
+    ids: np.ndarray
+    label: np.ndarray
+    area: np.ndarray
+    box: np.ndarray
+
+    @classmethod
+    def of(cls, ids: np.ndarray, components: list[Component], origin: tuple[int, int] = (0, 0)) -> _Patches:
+        """`origin` is the corner (x, y) of the window that `ids` are of, in the picture that boxes are of."""
+        highest = int(ids.max(initial=0))
+        if highest != len(components):
+            numbers = np.zeros(1 + max([highest, *(patch.index for patch in components[-1:])]), np.int32)
+            numbers[[patch.index for patch in components]] = np.arange(1, 1 + len(components))
+            ids = numbers[ids]
+        label, area = np.array([(0, 0), *((patch.label, patch.area) for patch in components)]).T
+        box = np.array([patch.box for patch in components]).reshape(-1, 4).astype(np.int64) - [*origin, *origin]
+        return cls(ids, label, area, box)
+
+
+def _match(true: _Patches, said: _Patches, silent: np.ndarray, predicted: np.ndarray, speaks: np.ndarray) -> Instances:
+    """`match_instances` of a window; `(H, W)` bool `silent`: where nobody knows."""
+    import cv2
+
+    first, second, pixels = _shared_pixels(true.ids, said.ids)
+    same = true.label[first] == said.label[second]
+    hit = _sums(first, pixels, len(true.label))
+    blobs = np.flatnonzero(speaks[said.label])[1:]  # of index 0, which is no patch, the label is background
     columns = {
-        "row": np.zeros(len(true)),
-        "label": label[1:],
-        "area": area[1:],
+        "row": np.zeros(len(true.box)),
+        "label": true.label[1:],
+        "area": true.area[1:],
         "hit": hit[1:],
-        "hit_class": _sums(first[same], pixels[same], len(label))[1:],
-        "cut": _touched(true_ids, silent, len(label))[1:],
+        "hit_class": _sums(first[same], pixels[same], len(true.label))[1:],
+        "cut": _touched(true.ids, silent, len(true.label))[1:],
         "blob_row": np.zeros(len(blobs)),
-        "blob_label": said_label[blobs],
-        "blob_area": said_area[blobs],
-        "blob_true": _sums(second, pixels, len(said_label))[blobs],
-        "blob_unknown": np.bincount(said_ids[silent], minlength=len(said_label))[blobs],
+        "blob_label": said.label[blobs],
+        "blob_area": said.area[blobs],
+        "blob_true": _sums(second, pixels, len(said.label))[blobs],
+        "blob_unknown": np.bincount(said.ids[silent], minlength=len(said.label))[blobs],
         "judged": np.ones(1),
     }
-    unsure = silent | ((truth == 0) & (cv2.LUT(predicted, speaks) == 0))
-    groups = _groups(first, second, len(label), len(said_label))
-    boxes = [np.array([patch.box for patch in group]).reshape(-1, 4) for group in (true, said)]
-    return Instances(**columns, **_pairs(true_ids, said_ids, boxes, groups, area, hit, unsure))
+    unsure = silent | ((true.ids == 0) & (cv2.LUT(predicted, speaks) == 0))
+    groups = _groups(first, second, len(true.label), len(said.label))
+    return Instances(**columns, **_pairs(true, said, groups, hit, unsure))
 
 
 def _shared_pixels(true_ids: np.ndarray, said_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -127,30 +161,32 @@ def _groups(first: np.ndarray, second: np.ndarray, true: int, said: int) -> tupl
 
 
 def _pairs(
-    true_ids: np.ndarray,
-    said_ids: np.ndarray,
-    boxes: list[np.ndarray],
-    groups: tuple[np.ndarray, np.ndarray],
-    area: np.ndarray,
-    hit: np.ndarray,
-    unsure: np.ndarray,
+    true: _Patches, said: _Patches, groups: tuple[np.ndarray, np.ndarray], hit: np.ndarray, unsure: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The columns of the pairs; each is measured within the rectangle around its own patches only."""
     from defectctl.imaging.boundaries import outline_distances
 
+    count = int(groups[0].max(initial=0)) + 1
+    area, hit = (_sums(groups[0], values, count) for values in (true.area, hit))
+    owner, box = np.concatenate([groups[0][1:], groups[1][1:]]), np.concatenate([true.box, said.box])
+    starts, ends = np.full((count, 2), unsure.size, np.int64), np.zeros((count, 2), np.int64)
+    np.minimum.at(starts, owner, box[:, :2])
+    np.maximum.at(ends, owner, box[:, 2:])
     ignored = _widened(unsure) if unsure.any() else None
     rows = []
-    for number in range(1, int(groups[0].max(initial=0)) + 1):
-        mine = groups[0] == number, groups[1] == number
-        edges = np.concatenate([box[own[1:]] for box, own in zip(boxes, mine, strict=True)])
-        (left, top), (right, bottom) = edges[:, :2].min(axis=0).astype(int), edges[:, 2:].max(axis=0).astype(int)
+    for number, ((left, top), (right, bottom)) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        if not number:
+            continue
         window = slice(top, bottom), slice(left, right)
-        regions = [own[ids[window]].view(np.uint8) for own, ids in zip(mine, (true_ids, said_ids), strict=True)]
+        regions = [
+            (numbers[patches.ids[window]] == number).view(np.uint8)
+            for numbers, patches in zip(groups, (true, said), strict=True)
+        ]
         distances = outline_distances(*regions, None if ignored is None else ignored[window])
         if len(distances):
             place = np.minimum(np.searchsorted(DISTANCE_EDGES, distances), len(DISTANCE_EDGES) - 1)
             histogram = np.bincount(place, minlength=len(DISTANCE_EDGES))
-            rows.append((0, area[mine[0]].sum(), hit[mine[0]].sum(), distances.sum(), histogram))
+            rows.append((0, area[number], hit[number], distances.sum(), histogram))
     names = INSTANCE_GROUPS["pair_row"]
     if not rows:
         return {name: getattr(Instances.none(True), name) for name in names}

@@ -85,47 +85,41 @@ def regions_of(truth: np.ndarray | None, defect: np.ndarray, known: np.ndarray) 
         defect: `(H, W)` uint8 defect byte.
         known: `(1 + K,)` bool, classes for which the mask speaks; column 0 where it speaks of any.
     """
-    if truth is None or not known[0]:
+    if truth is None or not known[0] or not truth.any():
         return Regions.none()
-    speaks = np.zeros(256, bool)
+    import cv2
+
+    from defectctl.imaging.components import find_components
+
+    window = window_around(truth)
+    speaks = np.zeros(256, np.uint8)
     speaks[1 : len(known)] = known[1:]
-    inside = speaks[truth]
-    if not inside.any():
+    truth = cv2.LUT(truth[window], np.arange(256, dtype=np.uint8) * speaks)
+    ids, regions = find_components(truth)
+    if not regions:
         return Regions.none()
-    window = window_around(inside)
-    truth, inside, defect = truth[window], inside[window], defect[window]
-    classes, level = truth[inside], defect[inside].astype(np.int64)
-    wholes = _numbered(inside)[inside]
-    label, whole, levels = [], [], []
-    for value in np.flatnonzero(np.bincount(classes)).tolist():
-        mine = classes == value
-        number = wholes[mine] if mine.all() else _numbered(truth == value)[inside][mine]
-        count = int(number.max())
-        levels.append(np.bincount((number - 1) * 256 + level[mine], minlength=256 * count).reshape(count, 256))
-        holder = np.zeros(count, np.int64)
-        holder[number - 1] = wholes[mine]
-        whole.append(holder)
-        label.append(np.full(count, value))
-    columns = (np.concatenate(parts) for parts in (whole, label, levels))
-    return Regions(np.zeros(sum(map(len, label)), np.int64), *columns)
+    one_class = regions[0].label == regions[-1].label
+    holders = ids if one_class else find_components((truth > 0).view(np.uint8))[0]
+    inside = truth > 0
+    number = ids[inside] - 1
+    whole = np.zeros(len(regions), np.int64)
+    whole[number] = holders[inside]
+    levels = np.bincount(number.astype(np.int64) * 256 + defect[window][inside], minlength=256 * len(regions))
+    label = np.array([region.label for region in regions])
+    return Regions(np.zeros(len(regions)), whole, label, levels.reshape(-1, 256))
 
 
 def window_around(used: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """The smallest window of a `(H, W)` bool mask that holds all its true pixels, of which there must be one.
+    """The smallest window of a `(H, W)` bool or uint8 mask that holds all its pixels but 0, of which there must be one.
 
     Args:
         margin: rows and columns added on every side, as far as the image goes.
     """
-    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
-    top, left = max(int(rows[0]) - margin, 0), max(int(columns[0]) - margin, 0)
-    return slice(top, int(rows[-1]) + margin + 1), slice(left, int(columns[-1]) + margin + 1)
+    import cv2
 
-
-def _numbered(mask: np.ndarray) -> np.ndarray:
-    """`(H, W)` int32, the 8-connected components of a bool mask numbered from 1, 0 outside."""
-    from scipy.ndimage import label
-
-    return label(mask, structure=np.ones((3, 3), int))[0]
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(used).view(np.uint8))
+    rows = slice(max(top - margin, 0), min(top + height + margin, used.shape[0]))
+    return rows, slice(max(left - margin, 0), min(left + width + margin, used.shape[1]))
 
 
 def image_overlaps(regions: Regions, images: int, label: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ distances and centroids, so an image with any unknown pixel has neither (NaN) an
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from defectctl.metrics.region_overlap import window_around
 from defectctl.metrics.table import ImageTable
 
 LEVELS = np.arange(256)
+FAR = 270
+"""Pixels from the foreground at which 2 - 0.5^(d / 5) is 2 in float64."""
+
 BLOCK_ROWS = 1024
 """Rows worked on at a time, so that what is held besides the result stays below some 20 MB."""
 
@@ -118,7 +122,8 @@ def structure_columns(truth: np.ndarray, defect: np.ndarray, unknown: int) -> tu
     """
     if unknown or not truth.size:
         return math.nan, math.nan
-    return weighted_f_measure(defect, truth > 0), structure_measure(defect, truth > 0)
+    foreground = truth > 0
+    return weighted_f_measure(defect, foreground), structure_measure(defect, foreground)
 
 
 def weighted_f_measure(defect: np.ndarray, truth: np.ndarray, beta_squared: float = 1.0) -> float:
@@ -135,25 +140,51 @@ def weighted_f_measure(defect: np.ndarray, truth: np.ndarray, beta_squared: floa
         defect: `(H, W)` uint8.
         truth: `(H, W)` bool.
     """
-    from scipy.ndimage import correlate1d, distance_transform_edt
-
     area = int(np.count_nonzero(truth))
     if not area:
         return math.nan
     window = window_around(truth | (defect > 0), margin=3)
     defect, truth = defect[window], truth[window]
     error = np.where(truth, 255 - defect, defect) / 255.0
-    distance, nearest = distance_transform_edt(~truth, return_indices=True)
-    smooth = error[nearest[0], nearest[1]]
-    kernel = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 5.0**2))
-    for axis in (0, 1):
-        smooth = correlate1d(smooth, kernel / kernel.sum(), axis=axis, mode="constant")
-    hits = area - float(np.minimum(error, smooth)[truth].sum())
+    hits = area - float(_softened(error, truth).sum())
     outside = ~truth
-    alarms = float((error[outside] * (2 - 0.5 ** (distance[outside] / 5))).sum())
+    alarms = float((error * _weights(truth))[outside].sum())
     recall, precision = hits / area, hits / (hits + alarms) if hits > 0 else 0.0
     both = beta_squared * precision + recall
     return (1 + beta_squared) * precision * recall / both if both > 0 else 0.0
+
+
+def _softened(error: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Errors of the foreground pixels, in rows, each at most the Gaussian mean of the errors around it."""
+    from scipy.ndimage import correlate1d, distance_transform_edt
+
+    reach = 3
+    near = window_around(truth, margin=reach)
+    error, truth = error[near], truth[near]
+    nearest = distance_transform_edt(~truth, return_distances=False, return_indices=True)
+    smooth = error[nearest[0], nearest[1]]
+    kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 5.0**2))
+    for axis in (0, 1):
+        smooth = correlate1d(smooth, kernel / kernel.sum(), axis=axis, mode="constant")
+    return np.minimum(error, smooth)[truth]
+
+
+def _weights(truth: np.ndarray) -> np.ndarray:
+    """`(H, W)` float64, 2 - 0.5^(d / 5) at the distance d from the foreground."""
+    import cv2
+
+    weights = np.full(truth.shape, 2.0)
+    near = window_around(truth, margin=FAR)
+    away = cv2.distanceTransform((~truth[near]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The square of a distance between pixels is a whole number: rounding it undoes the transform's float32.
+    squares = np.minimum(np.rint(away * away).astype(np.intp), FAR**2)
+    weights[near] = np.take(_weights_by_square(), squares)
+    return weights
+
+
+@cache
+def _weights_by_square() -> np.ndarray:
+    return 2 - 0.5 ** (np.sqrt(np.arange(FAR**2 + 1)) / 5)
 
 
 def structure_measure(defect: np.ndarray, truth: np.ndarray) -> float:
@@ -173,14 +204,17 @@ def structure_measure(defect: np.ndarray, truth: np.ndarray) -> float:
     """
     area = int(np.count_nonzero(truth))
     if area in (0, truth.size):
-        mean = float(defect.mean()) / 255
+        mean = int(defect.sum()) / defect.size / 255
         return mean if area else 1 - mean
-    row, column = (_centre(truth.sum(axis=axis, dtype=np.int64), area) for axis in (1, 0))
+    window = window_around(truth)
+    held = truth[window]
+    row, column = (_centre(np.count_nonzero(held, axis=1 - axis), window[axis].start, area) for axis in (0, 1))
     blocks = []
     for rows in (slice(None, row), slice(row, None)):
         for columns in (slice(None, column), slice(column, None)):
-            level = truth[rows, columns].astype(np.int64) * 256 + defect[rows, columns]
-            blocks.append(np.bincount(level.ravel(), minlength=512).reshape(2, 256))
+            levels, own = defect[rows, columns], truth[rows, columns]
+            foreground = np.bincount(levels[own], minlength=256)
+            blocks.append(np.array([np.bincount(levels.ravel(), minlength=256) - foreground, foreground]))
     background, foreground = np.sum(blocks, axis=0)
     share = area / truth.size
     objects = share * _object_likeness(foreground) + (1 - share) * _object_likeness(background[::-1])
@@ -188,9 +222,9 @@ def structure_measure(defect: np.ndarray, truth: np.ndarray) -> float:
     return max(0.5 * objects + 0.5 * regions, 0.0)
 
 
-def _centre(counts: np.ndarray, area: int) -> int:
-    """Rows (or columns) up to and with the centroid's, halves rounded up, from the foreground pixels in each."""
-    weighted = int(counts @ np.arange(1, len(counts) + 1))
+def _centre(counts: np.ndarray, start: int, area: int) -> int:
+    """Rows (or columns) up to and with the centroid's, halves rounded up, from the foreground in each from `start`."""
+    weighted = int(counts @ np.arange(start + 1, start + 1 + len(counts)))
     return (2 * weighted + area) // (2 * area)
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from defectctl.dataset.types import ClassInfo, Dataset, Known, Object, Sample, Source
-from defectctl.imaging.components import find_components
-from defectctl.loading.box_truth import box_truth, clip_boxes, mask_components
+from defectctl.loading.box_truth import box_truth, clip_boxes
 
 
 def truth(known, mask, objects=(), min_area=0):
@@ -50,13 +49,6 @@ def test_with_neither_nothing_is_known(mask):
     found = truth(Known(image=True), None)
     assert found.boxes.shape == (0, 4) and found.known == ()
     assert truth(Known(mask=(1,)), None).known == ()
-
-
-def test_components_of_a_part_of_the_mask_are_those_of_the_whole():
-    mask = np.zeros((90, 120), np.uint8)
-    mask[30:70, 20:100] = np.random.default_rng(0).choice([0, 0, 1, 2, 255], (40, 80))
-    assert mask_components(mask) == find_components(mask)[1]
-    assert mask_components(np.full((9, 9), 255, np.uint8)) == []
 
 
 def test_an_edge_leaves_boxes_of_which_enough_remains():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from defectctl.imaging.components import find_components
 from defectctl.metrics.instance_matching import match_instances
 from defectctl.metrics.instances import DISTANCE_EDGES, Instances
 
@@ -112,6 +113,26 @@ def test_views_of_larger_pictures_are_taken() -> None:
     whole, views = (match_instances(*pair, ALL) for pair in ((truth.T.copy(), said.T.copy()), (truth.T, said.T)))
     assert true_side(whole) == true_side(views) and blob_side(whole) == blob_side(views)
     assert pair_side(whole) == pair_side(views)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("min_area", [0, 3, 1000])
+def test_known_components_of_the_prediction_change_nothing(seed: int, min_area: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(np.array([0, 0, 0, 1, 2, 255], np.uint8), (24, 30))
+    said = np.zeros((24, 30), np.uint8)
+    said[4:20, 7:25] = rng.choice(np.array([0, 0, 0, 0, 1, 2], np.uint8), (16, 18))
+    truth[:3], truth[:, :5] = 0, 0
+    ids, components = find_components(said)
+    left = [patch for patch in components if patch.area >= min_area]
+    gone = ~np.isin(ids, [patch.index for patch in left])
+    cleaned = np.where(gone, 0, said).astype(np.uint8)
+    expected = match_instances(truth, cleaned, ALL)
+    assert len(expected.blob_row) == len(left) and (min_area != 3 or 0 < len(left) < len(components))
+    for numbers in (ids, np.where(gone, 0, ids)):
+        found = match_instances(truth, cleaned, ALL, (numbers, left))
+        assert true_side(found) == true_side(expected) and blob_side(found) == blob_side(expected)
+        assert pair_side(found) == pair_side(expected) and (found.cut == expected.cut).all()
 
 
 def slow_patches(class_map: np.ndarray, labels: list[int]) -> list[tuple[int, np.ndarray]]:

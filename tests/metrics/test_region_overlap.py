@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from defectctl.metrics.region_overlap import (
     Regions,
@@ -118,6 +119,24 @@ def test_unknown_pixels_and_classes_belong_to_no_region() -> None:
     assert regions.levels[:, :6].tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]]
     assert len(regions_of(None, level, KNOWN)) == 0
     assert len(regions_of(truth, level, np.zeros(3, bool))) == 0
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 2], [0, 0, 0, 0, 1, 2, 3, 255]])
+def test_regions_are_those_of_scipy_in_order_of_class_and_first_pixel(labels: list[int]) -> None:
+    rng = np.random.default_rng(len(labels))
+    truth, level = rng.choice(np.array(labels, np.uint8), (20, 31)), rng.integers(0, 256, (20, 31)).astype(np.uint8)
+    wholes = ndimage.label(np.isin(truth, [1, 2]), structure=np.ones((3, 3)))[0]
+    expected = []
+    for label in (1, 2):
+        marks, count = ndimage.label(truth == label, structure=np.ones((3, 3)))
+        own = [marks == mark for mark in range(1, count + 1)]
+        expected += [
+            (label, int(wholes[region].min()), np.bincount(level[region], minlength=256).tolist())
+            for region in sorted(own, key=lambda region: int(region.argmax()))
+        ]
+    found = regions_of(truth, level, np.array([True, True, True, False]))
+    assert list(zip(found.label.tolist(), found.whole.tolist(), found.levels.tolist(), strict=True)) == expected
+    assert not found.row.any()
 
 
 def test_without_region_or_background_there_is_no_figure() -> None:

@@ -201,6 +201,14 @@ def test_weighted_f_by_hand() -> None:
     assert weighted_f_measure(defect, truth, 0.3) == pytest.approx(1.3 * 0.4 / (0.3 * 0.4 + 1), abs=1e-12)
 
 
+@pytest.mark.parametrize("away", [4, 20, 264, 270, 271, 3000])
+def test_weighted_f_of_a_far_alarm_by_hand(away: int) -> None:
+    truth, defect = np.zeros((2, away + 1), bool), np.zeros((2, away + 1), np.uint8)
+    truth[1, 0], defect[1, 0], defect[1, away] = True, 255, 51
+    precision = 1 / (1 + (2 - 0.5 ** (away / 5)) / 5)
+    assert weighted_f_measure(defect, truth) == pytest.approx(2 * precision / (precision + 1), abs=1e-14)
+
+
 def test_a_perfect_map_is_best_and_its_inverse_worst() -> None:
     truth = np.zeros((30, 40), bool)
     truth[8:20, 10:25] = True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import struct
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,23 @@ def rewrite_contract(path: Path, contract: Contract) -> None:
         target.write(struct.pack("<Q", len(text)) + text)
         source.seek(8 + struct.unpack("<Q", source.read(8))[0])
         shutil.copyfileobj(source, target)
+
+
+def check_rewritable(path: Path) -> None:
+    """Refuse a weights file whose contract `rewrite_contract` could not change, before anything is computed.
+
+    Raises:
+        InputError: no file can be written beside it, or it is marked read-only.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".defectctl-", dir=path.parent):
+            pass
+        writable = os.access(path, os.W_OK)
+        reason = "it is marked read-only"
+    except OSError as error:
+        writable, reason = False, f"its folder cannot be written ({error.strerror or error})"
+    if not writable:
+        raise InputError(f"no threshold can be stored in model '{path}': {reason}; calibrate a copy of it")
 
 
 def network_fingerprint(path: Path, contract: Contract) -> str:

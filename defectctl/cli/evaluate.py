@@ -19,7 +19,7 @@ def command(
     subjects: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL or EVALUATION]...",
+            metavar="MODEL|EVALUATION",
             help="A weights file, run, or folder of an earlier evaluation; two are compared.",
         ),
     ] = None,
@@ -107,13 +107,11 @@ def command(
 
     Examples:
 
+    \b
       defectctl evaluate --data data/neu
-
       defectctl evaluate --calibrate --max-escape 0.01 --max-overkill 0.05
-
       defectctl evaluate runs/unet-001 runs/unet-cbam-001
-
-      defectctl evaluate runs/unet-001/evaluation/neu-random-test --cost-escape 500 --cost-overkill 20
+      defectctl evaluate RUN/evaluation/neu-random-test --threshold 0.4,0.7
     """
     set_quiet(quiet)
     from defectctl.evaluation.asked import Asked
@@ -177,15 +175,17 @@ def _single(
     from defectctl.evaluation import calibrate as calibration
     from defectctl.evaluation.evaluate import check_hardware, evaluate, judge_again
     from defectctl.evaluation.scored import load_scored
-    from defectctl.evaluation.subjects import earlier_evaluation
+    from defectctl.evaluation.subjects import earlier_evaluation, refuse_choice
 
     check_hardware(hardware)
     folder = earlier_evaluation(names[0]) if names else None
     if folder is not None:
+        refuse_choice(folder, *where)
         say(f"from the table in {folder}; no network is run")
         scored = load_scored(folder)
         return calibration.calibrate_again(scored, wanted, asked, out) if calibrate else judge_again(scored, asked, out)
     path, why = find_model(names[0] if names else None)
+    why = "as named" if names else why
     read_contract(path)
     say(f"model: {path} ({why})")
     data, split, part = where
@@ -202,7 +202,7 @@ def _several(
 
     check_hardware(hardware)
     data, split, part = where
-    scored = [scores_of(name, data, split, part or "test", hardware) for name in names]
+    scored = scores_of(names, data, split, part, hardware)
     if pool:
         from defectctl.evaluation.pooling import pool as pooled
 

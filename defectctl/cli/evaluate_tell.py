@@ -15,7 +15,7 @@ def tell(result: dict[str, Any], as_json: bool) -> None:
         return
     about = result["dataset"]
     title = f"{about['name']}, split '{about['split']}', part '{about['part']}': {about['images']} images"
-    print_table(["metric", "value", f"{result['confidence']:.0%} interval", "meaning"], figures(result), title)
+    print_table(["metric", "value", f"{100 * result['confidence']:g} % interval", "meaning"], figures(result), title)
     columns, lines = class_table(result["metrics"], result["tasks"])
     if lines:
         print_table(columns, lines)
@@ -96,8 +96,11 @@ def tell_comparison(result: dict[str, Any], as_json: bool) -> None:
     title = f"first: {result['first']['name']}\nsecond: {result['second']['name']}\n{result['images']} images{rest}"
     found = {key: result["differences"][key] for key in _COMPARED if key in result["differences"]}
     rows = [_compared(key, row) for key, row in found.items() if row["difference"] is not None]
-    columns = ["metric", "first", "second", "difference", f"{result['confidence']:.0%} interval", "p", "better"]
+    columns = ["metric", "first", "second", "difference", f"{100 * result['confidence']:g} % interval", "p", "better"]
     print_table(columns, rows, title)
+    for name in ("first", "second"):
+        if price := result[name]["cost"]:
+            say(f"cost of the {name}: {price['total']:,.2f} for {price['parts']} parts")
     alone = [key for key, row in found.items() if row["difference"] is None]
     if alone:
         say(f"only one of the two has {', '.join(alone)}")

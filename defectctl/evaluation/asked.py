@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from defectctl.errors import InputError
+from defectctl.metrics.bootstrap import check_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,21 @@ class Asked:
         """Refuse what no table could answer, before anything is scored.
 
         Raises:
-            InputError: a confidence outside 0..1, a price that is negative or no number, or one price alone.
+            InputError: a confidence outside 0..1, too few rounds, a price that is negative or no number, one price
+                alone, or both 0.
         """
         if not 0 < self.confidence < 1:
             raise InputError(f"--confidence must lie between 0 and 1, not {self.confidence:g}; 0.95 is usual")
+        check_settings(self.confidence, self.rounds)
         prices = {"--cost-escape": self.cost_escape, "--cost-overkill": self.cost_overkill}
         given = [option for option, price in prices.items() if price is not None]
         if len(given) == 1:
             other = next(option for option in prices if option not in given)
-            raise InputError(f"{given[0]} needs {other} beside it: one price alone says which mistake costs nothing")
+            raise InputError(
+                f"{given[0]} needs {other} beside it: one price alone leaves the other mistake without one"
+            )
         for option, price in prices.items():
             if price is not None and not (math.isfinite(price) and price >= 0):
                 raise InputError(f"{option} must be a price of 0 or more, not {price:g}")
+        if self.cost_escape == self.cost_overkill == 0:
+            raise InputError("--cost-escape and --cost-overkill are both 0, so that no mistake costs anything")

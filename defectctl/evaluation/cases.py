@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from defectctl.reports.evaluation_data import Case
 PICTURES = "pictures"
 """Folder of the pictures in an evaluation's; a file is named by the row in the table and by what it shows."""
 
-CAPTIONS = {"truth": "truth", "prediction": "prediction", "map": "defect map"}
+_JPEG = b"\xff\xd8"
+"""How every JPEG file begins."""
+
+CAPTIONS = {"picture": "picture", "truth": "truth", "prediction": "prediction", "map": "defect map"}
 
 
 def cases_of(
@@ -44,7 +47,8 @@ def cases_of(
             for name, data in draw(row).items():
                 write_bytes(_file(out, row, name), data)
         kept = [(caption, _file(out, row, name)) for name, caption in CAPTIONS.items()]
-        pictures = [(caption, path.read_bytes()) for caption, path in kept if path.is_file()]
+        read = [(caption, path.read_bytes()) for caption, path in kept if path.is_file()]
+        pictures = [(caption, data) for caption, data in read if data.startswith(_JPEG)]
         return Case(table.ids[row], float(table.score[row]), VERDICTS[called[row]], pictures, remark)
 
     found = (rank(table, result["thresholds"], box_score) for rank in (worst_misses, worst_alarms))
@@ -56,16 +60,27 @@ def _file(out: Path, row: int, name: str) -> Path:
     return out / PICTURES / f"{row:06d}-{name}.jpg"
 
 
-def copy_pictures(source: Path, out: Path) -> None:
-    """Take over the pictures that an earlier evaluation of the same table kept."""
+def copy_pictures(sources: Iterable[tuple[Path | None, Sequence[int]]], out: Path) -> None:
+    """Take over the pictures that earlier evaluations kept, in the place of those that are there.
+
+    Args:
+        sources: folder of each evaluation (not `out`), and for each row of its table the row in the new one.
+    """
     if (out / PICTURES).is_dir():
         shutil.rmtree(out / PICTURES)
-    for path in sorted((source / PICTURES).glob("*.jpg")):
-        write_bytes(out / PICTURES / path.name, path.read_bytes())
+    for source, rows in sources:
+        if source is None:
+            continue
+        for old, new in enumerate(rows):
+            for name in CAPTIONS:
+                if (path := _file(source, old, name)).is_file():
+                    write_bytes(_file(out, new, name), path.read_bytes())
 
 
 def draw_pictures(part: Part, sample: Sample, shown: Shown, pictures: PictureStore, min_area: int) -> dict[str, bytes]:
     """One image as JPEGs: `truth` and `prediction` outlined and, of a model with a mask and scores, its defect `map`.
+
+    What is not known, or not delivered, is no picture; where there is neither outline, the bare `picture` is one.
 
     Args:
         min_area: as in `true_boxes`.
@@ -75,14 +90,16 @@ def draw_pictures(part: Part, sample: Sample, shown: Shown, pictures: PictureSto
     from defectctl.reports.sheet import draw_boxes, heat_map, outline
 
     colours, picture, truth = [c.colour for c in part.dataset.classes], pictures.picture(sample), pictures.mask(sample)
-    drawn = {
-        "truth": outline(picture, truth, colours),
-        "prediction": outline(picture, shown.class_map, colours),
-    }
-    if shown.boxes is not None:
-        known = [(label, box, None) for label, box in true_boxes(part, sample, truth, min_area) or ()]
-        draw_boxes(drawn["truth"], known, picture.shape, colours)
-        draw_boxes(drawn["prediction"], shown.boxes, picture.shape, colours)
+    drawn = {}
+    known = None if shown.boxes is None else true_boxes(part, sample, truth, min_area)
+    if truth is not None or known is not None:
+        drawn["truth"] = outline(picture, truth, colours)
+        draw_boxes(drawn["truth"], [(label, box, None) for label, box in known or ()], picture.shape, colours)
+    if shown.class_map is not None or shown.boxes is not None:
+        drawn["prediction"] = outline(picture, shown.class_map, colours)
+        draw_boxes(drawn["prediction"], shown.boxes or (), picture.shape, colours)
+    if not drawn:
+        drawn["picture"] = outline(picture, None, colours)
     if shown.defect is not None:
         drawn["map"] = heat_map(shown.defect)
     return {name: cv2.imencode(".jpg", rgb[..., ::-1])[1].tobytes() for name, rgb in drawn.items()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from defectctl.checkpoints.contract import Contract
 from defectctl.checkpoints.weights import network_fingerprint, read_contract
+from defectctl.dataset.store import find_dataset, load_dataset
 from defectctl.errors import InputError
 from defectctl.evaluation.asked import Asked
 from defectctl.evaluation.cases import draw_pictures
@@ -231,12 +232,11 @@ def choose_part(contract: Contract, data: Path | None, split: str | None, part: 
         data, split, part: as in `load_part`; where the dataset is another one than the model's, or has no such split
             any more, its own default split is taken.
     """
-    chosen = load_part(data, split, part)
-    trained = contract.dataset.get("split")
-    same = contract.dataset.get("fingerprint") == chosen.dataset.fingerprint
-    if split is None and same and trained in chosen.dataset.splits and trained != chosen.split.name:
-        return load_part(chosen.dataset.root, trained, part)
-    return chosen
+    if split is None:
+        dataset, trained = load_dataset(find_dataset(data)), contract.dataset.get("split")
+        if contract.dataset.get("fingerprint") == dataset.fingerprint and trained in dataset.splits:
+            return load_part(dataset.root, trained, part)
+    return load_part(data, split, part)
 
 
 def default_folder(model: Path, part: Part) -> Path:

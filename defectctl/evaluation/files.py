@@ -16,7 +16,7 @@ from defectctl.evaluation.part import Part
 from defectctl.evaluation.scored import METRICS_FILE, TABLE_FILE, Scored
 from defectctl.evaluation.shown import Shown
 from defectctl.evaluation.worst import row_remark, worst_rows
-from defectctl.fileio import write_json, write_text
+from defectctl.fileio import write_bytes, write_json, write_text
 from defectctl.loading.pictures import PictureStore
 from defectctl.metrics.boxes import box_counts
 from defectctl.metrics.image_level import VERDICTS, verdicts
@@ -49,20 +49,38 @@ def write_files(
     from defectctl.reports.confusion import draw_confusion
     from defectctl.reports.evaluation_page import evaluation_page
 
-    (out / FILES["metrics"]).unlink(missing_ok=True)
     table, about = scored.table, result["dataset"]
-    table.save(out / FILES["table"])
+    if not same_folder(scored.folder, out):  # else the table stays, and what it was made from is not put at risk
+        (out / FILES["metrics"]).unlink(missing_ok=True)
+        if draw is None:
+            _copy_drawn(scored, out)
+        table.save(out / FILES["table"])
     write_text(out / FILES["images"], images_csv(table, result["thresholds"], result["box_score"] or 0.0))
     if table.known[:, 0].any():
         title = f"{about['name']}, split '{about['split']}', part '{about['part']}', pixels"
         draw_confusion(table.confusion.sum(axis=0), ["background", *table.classes], out / FILES["confusion"], title)
     else:
         (out / FILES["confusion"]).unlink(missing_ok=True)
-    if draw is None and scored.folder is not None and scored.folder != out:
-        copy_pictures(scored.folder, out)
     misses, alarms = cases_of(table, result, out, draw)
     write_text(out / FILES["report"], evaluation_page(build_page(table, result, misses, alarms)))
     write_json(out / FILES["metrics"], result)
+
+
+def same_folder(first: Path | None, second: Path) -> bool:
+    """Whether both name one existing folder."""
+    return first is not None and first.exists() and second.exists() and first.samefile(second)
+
+
+def _copy_drawn(scored: Scored, out: Path) -> None:
+    """Take over what an earlier evaluation drew, in the place of what another one may have drawn in `out`."""
+    if scored.folder is None:
+        (out / FILES["worst"]).unlink(missing_ok=True)
+        return
+    copy_pictures([(scored.folder, range(len(scored.table)))], out)
+    if (scored.folder / FILES["worst"]).is_file():
+        write_bytes(out / FILES["worst"], (scored.folder / FILES["worst"]).read_bytes())
+    else:
+        (out / FILES["worst"]).unlink(missing_ok=True)
 
 
 def images_csv(table: ImageTable, thresholds: Mapping[str, float], box_score: float = 0.0) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from defectctl.evaluation.result import RANKINGS
+from defectctl.metrics.instances import FEWEST
 from defectctl.reports.evaluation_data import Headline
 
 _PIXELS = (
@@ -33,6 +35,20 @@ _FIRST_PIXELS = ("miou_defects", "miou", "dice", "image_f1", "pixel_ap")
 
 _NO_KINDS = "takes both good and defective parts"
 _NO_MASKS = "no image has a mask whose classes are known"
+_NO_DEFECT = "no known pixel is a defect, in truth or prediction"
+_NO_TRUE_DEFECT = "no known pixel is a true defect"
+_NO_WHOLE_MASK = "no image has a mask that is known to its last pixel"
+
+_OF_MAPS = {*RANKINGS, "weighted_f", "s_measure"}
+"""Figures of the defect probability, which masks on disk do not have."""
+
+_REASONS = {
+    **dict.fromkeys(("defect_iou", "miou_defects", "dice"), _NO_DEFECT),
+    **dict.fromkeys(("pixel_ap", "aupro_30", "aupro_05"), "takes pixels of true defects and of background"),
+    "weighted_f": "takes an image with a defect whose mask is known to its last pixel",
+    "s_measure": _NO_WHOLE_MASK,
+}
+"""Why a pixel figure is absent although there are known pixels."""
 
 
 def headline(result: dict[str, Any], everything: bool = False) -> list[Headline]:
@@ -46,7 +62,7 @@ def headline(result: dict[str, Any], everything: bool = False) -> list[Headline]
     rows: list[Headline] = []
     if outlines:
         meaning = "any defect against background, all pixels"
-        rows.append(_row(result, "defect IoU", "defect_iou", meaning, reason=_NO_MASKS))
+        rows.append(_pixel(result, "defect IoU", "defect_iou", meaning))
     rows += [*_boxes(result)] if "detection" in result["tasks"] else []
     rows += [*_verdicts(result)]
     rows += [*_defects(result)] if outlines else []
@@ -60,17 +76,21 @@ def _defects(result: dict[str, Any]) -> Iterator[Headline]:
     """What becomes of single defects."""
     metrics = result["metrics"]
     found = (metrics["instances_found"], metrics["instances"]) if metrics["instances"] else None
-    meaning = f"at least {metrics['found_at']:.0%} of its pixels"
-    yield _row(result, "defects found", "instance_recall", meaning, "percent", found, "no true defect is known")
+    meaning, nothing = f"at least {100 * metrics['found_at']:g} % of its pixels", _NO_MASKS
+    if metrics["images_judged"]:
+        nothing = _NO_TRUE_DEFECT
+    yield _row(result, "defects found", "instance_recall", meaning, "percent", found, nothing)
     smallest, least = metrics["smallest_found"], None
     meaning = "pixels; from this size on nine of ten are found"
     if smallest:
         least = smallest["pixels"]
         meaning += f" ({smallest['found']} of {smallest['instances']} up to twice as large)"
     reason = "no size from which on nine of ten are found"
+    if metrics["instances"] - metrics["instances_cut"] < FEWEST:
+        reason = f"takes {FEWEST} defects of known size"
     yield Headline("smallest defect found", least, meaning, kind="number", reason=reason)
     meaning = "predicted defects that touch no true one"
-    yield _row(result, "false defects per image", "false_blobs_per_image", meaning, "number")
+    yield _row(result, "false defects per image", "false_blobs_per_image", meaning, "number", reason=_NO_MASKS)
     far = metrics["boundary_error_p95"]
     meaning = "pixels between true and predicted outline of found defects" + (f"; 95 % within {far:.3g}" if far else "")
     yield _row(result, "boundary error", "boundary_error", meaning, "number", reason="no defect is found")
@@ -93,7 +113,7 @@ def _verdicts(result: dict[str, Any]) -> Iterator[Headline]:
         key, state = {"escapes": ("escape_rate", "defective"), "overkill": ("overkill_rate", "good")}[name]
         interval = _interval(result, key)
         rate = parts[name] / parts[total] if parts[total] else None
-        yield Headline(name, rate, meaning, interval, "percent", counts, f"there is no {state} part")
+        yield Headline(name, rate, meaning, interval, "percent", counts, f"no part is known to be {state}")
     if parts["unsure"]:
         yield Headline("unsure", parts["unsure"], "parts between the two thresholds", kind="number")
 
@@ -106,19 +126,26 @@ def _ranking(result: dict[str, Any]) -> Iterator[Headline]:
     yield _row(result, "image AUROC", "image_auroc", meaning, reason=_NO_KINDS)
     if best := metrics["best_f1"]:
         at = f"parts; at score {best['threshold']:.3f}: TP {best['tp']}, FP {best['fp']}, FN {best['fn']}"
-        yield Headline("best F1", best["f1"], f"{at}, TN {best['tn']}")
+        yield Headline("best F1", best["f1"], f"{at}, TN {best['tn']}", _interval(result, "best_f1.f1"))
     if (alarms := metrics["fp_at_full_recall"]) is not None:
-        counts = (alarms, parts["good_parts"])
-        meaning = "good parts called NG if no defect may escape"
-        yield Headline("FP at full recall", alarms / counts[1], meaning, kind="percent", counts=counts)
+        good, meaning = parts["good_parts"], "good parts called NG if no defect may escape"
+        ends = _interval(result, "fp_at_full_recall")
+        share = None if ends is None else (min(1.0, ends[0] / good), min(1.0, ends[1] / good))
+        yield Headline("FP at full recall", alarms / good, meaning, share, "percent", (alarms, good))
 
 
 def _pixel(result: dict[str, Any], name: str, key: str, meaning: str) -> Headline:
     metrics = result["metrics"]
     if "±" in meaning and metrics[key] is not None:
         meaning = meaning.replace("± their standard deviation", f"deviation {metrics[f'{key}_std']:.3f}")
-    reason = "masks hold no probability" if result["masks"] is not None else _NO_MASKS
-    return _row(result, name, key, meaning, reason=reason)
+    return _row(result, name, key, meaning, reason=_why_absent(result, key))
+
+
+def _why_absent(result: dict[str, Any], key: str) -> str:
+    """Why a pixel figure has no value, if it has none."""
+    if result["masks"] is not None and key in _OF_MAPS:
+        return "masks hold no probability"
+    return _NO_MASKS if result["metrics"]["pixel_accuracy"] is None else _REASONS.get(key, _NO_MASKS)
 
 
 def _row(

@@ -81,8 +81,8 @@ def build_page(table: ImageTable, result: dict[str, Any], misses: list[Case], al
 def _name(result: dict[str, Any]) -> str:
     if result["model"] is None:
         return f"masks in {result['masks']}"
-    path = Path(result["model"]["file"])
-    return path.parent.name or path.name
+    files = [fold["file"] for fold in result["model"].get("folds", [result["model"]])]
+    return ", ".join(Path(file).parent.name or Path(file).name for file in files)
 
 
 def _record(result: dict[str, Any]) -> Record:
@@ -91,14 +91,19 @@ def _record(result: dict[str, Any]) -> Record:
     kept = {key: value for key, value in scored["environment"].items() if key != "packages"}
     speed = {"scored at": f"{device.pop('images_per_second'):g} images/s"} if "images_per_second" in device else {}
     device.pop("seconds", None)
+    if "name" in device:
+        device["device"] = f"{device['device']} ({device.pop('name')})"
     told = {**device, **speed, **kept, **{name: packages[name] for name in ("torch", "numpy") if name in packages}}
-    again = {"judged again by": result["command"]} if result["command"] != scored["command"] else {}
+    again = {}
+    if result["command"] != scored["command"]:
+        again = {"scored on": scored["date"], "judged again by": result["command"]}
+    data = {"dataset" if key == "name" else f"dataset {key}": value for key, value in model.get("dataset", {}).items()}
     return Record(
         dataset=result["dataset"]["fingerprint"],
         split=result["dataset"]["split_fingerprint"],
         model=str(model.get("file", result["masks"])),
         sha256=model.get("sha256", ""),
-        training={**model.get("dataset", {}), **model.get("training", {})},
+        training={**data, **model.get("training", {})},
         command=scored["command"],
         environment={**again, **told},
         date=result["date"],
@@ -109,9 +114,9 @@ def _interval_note(result: dict[str, Any]) -> str:
     groups, images = result["groups"], result["dataset"]["images"]
     what = f"{images} images" if groups == images else f"{images} images in {groups} independent groups"
     return (
-        f"Intervals: {result['confidence']:.0%}, from {what}. Rates of parts by the exact binomial bound, the others "
-        "by resampling whole groups. They say how far chance in the choice of these images reaches, not how other "
-        "parts, another camera or another light would fare."
+        f"Intervals: {100 * result['confidence']:g} %, from {what}. Rates of parts by the exact binomial bound, the "
+        "others by resampling whole groups. They say how far chance in the choice of these images reaches, not how "
+        "other parts, another camera or another light would fare."
     )
 
 
@@ -138,7 +143,7 @@ def _operating(table: ImageTable, result: dict[str, Any]) -> OperatingPoint:
         unknown=tuple(counts[2]),
         promises=promises,
         cost=cost,
-        notes=mine.get("notes", ()),
+        notes=[note for note in mine.get("notes", ()) if note not in {promise.basis for promise in promises}],
     )
 
 

@@ -59,10 +59,7 @@ def build_result(scored: Scored, asked: Asked = Asked()) -> dict[str, Any]:
     if about["masks"] is not None:
         # A mask says yes or no: there is no probability to rank parts or pixels by.
         metrics.update(dict.fromkeys(RANKINGS))
-        spans, reliability = {key: span for key, span in spans.items() if key not in RANKINGS}, None
-    prices = None
-    if asked.cost_escape is not None and asked.cost_overkill is not None:
-        prices = cost(parts, asked.cost_escape, asked.cost_overkill)
+        spans, reliability = {key: span for key, span in spans.items() if key.split(".")[0] not in RANKINGS}, None
     return {
         "format": RESULT_FORMAT,
         "tasks": about["tasks"],
@@ -72,12 +69,19 @@ def build_result(scored: Scored, asked: Asked = Asked()) -> dict[str, Any]:
         "intervals": spans,
         "groups": independent(table),
         "reliability": None if reliability is None else reliability.to_dict(),
-        "cost": prices,
+        "cost": verdict_cost(parts, asked),
         "notes": notes(about, table, metrics),
         "thresholds": thresholds,
         **about,
         **made_by(),
     }
+
+
+def verdict_cost(parts: dict[str, Any], asked: Asked) -> dict[str, Any] | None:
+    """What the verdicts cost, as `metrics.instances.cost` returns it; None where no prices are asked."""
+    if asked.cost_escape is None or asked.cost_overkill is None:
+        return None
+    return cost(parts, asked.cost_escape, asked.cost_overkill)
 
 
 def in_force(own: dict[str, float], asked: Asked) -> dict[str, float]:

@@ -27,6 +27,22 @@ ABOUT: dict[str, type | tuple[type, ...]] = {
 }
 """Entries of `metrics.json` that say what the table was made from, with their types; figures are made anew."""
 
+_WITHIN: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "dataset": {
+        "name": str,
+        "fingerprint": str,
+        "split": str,
+        "split_fingerprint": str,
+        "part": str,
+        "images": int,
+        "classes": list,
+    },
+    "model": {"file": str, "sha256": str, "network": str, "training": dict, "dataset": dict},
+    "leak": {"train_images": (int, type(None)), "val_images": (int, type(None)), "text": str, "serious": bool},
+    "scored": {"command": str, "date": str, "environment": dict},
+}
+"""Entries of those entries, where there are any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -63,28 +79,55 @@ def load_scored(folder: Path) -> Scored:
     Raises:
         InputError: a file is missing or damaged, or was written by a version that did not say enough.
     """
+    for name in (METRICS_FILE, TABLE_FILE):
+        if not (folder / name).is_file():
+            raise InputError(f"the evaluation in '{folder}' has no {name}: it was interrupted, so evaluate again")
     about = read_json(folder / METRICS_FILE, "evaluation")
     table = ImageTable.load(folder / TABLE_FILE)
-    odd = [key for key, kind in ABOUT.items() if not isinstance(about, dict) or not isinstance(about.get(key, 0), kind)]
-    if odd or any(key not in about for key in ABOUT):
+    odd = _odd(about)
+    if odd:
         raise InputError(
-            f"the evaluation in '{folder}' does not say what it was made from (see {', '.join(odd) or 'its keys'} in "
+            f"the evaluation in '{folder}' does not say what it was made from (see {', '.join(odd)} in "
             f"{METRICS_FILE}): it is damaged or of an older defectctl, so evaluate again"
         )
-    if about["dataset"].get("images") != len(table):
+    told = about["dataset"]
+    if told["images"] != len(table) or [known["name"] for known in told["classes"]] != table.classes:
+        names = ", ".join(known["name"] for known in told["classes"])
         raise InputError(
-            f"'{folder / METRICS_FILE}' speaks of {about['dataset'].get('images')} images, the table beside it holds "
-            f"{len(table)}: the evaluation was interrupted, so evaluate again"
+            f"'{folder / METRICS_FILE}' speaks of {told['images']} images and of {names}, the table beside it holds "
+            f"{len(table)} and {', '.join(table.classes)}: the evaluation was interrupted, so evaluate again"
         )
     return Scored(table, {key: about[key] for key in ABOUT}, folder)
 
 
-def saved_scores(folder: Path, network: str, dataset: dict[str, Any]) -> Scored | None:
+def _odd(about: Any) -> list[str]:
+    """Names of the entries of `metrics.json` that are missing or of another kind."""
+    if not isinstance(about, dict):
+        return ["all"]
+    odd = [key for key, kind in ABOUT.items() if key not in about or not isinstance(about[key], kind)]
+    if odd:
+        return odd
+    for key, kinds in _WITHIN.items():
+        inner = about[key]
+        if inner is not None:
+            odd += [f"{key}.{name}" for name, kind in kinds.items() if not isinstance(inner.get(name, ...), kind)]
+    if (about["model"] is None) == (about["masks"] is None):
+        odd.append("model")
+    if not all(isinstance(value, int | float) for value in about["own_thresholds"].values()):
+        odd.append("own_thresholds")
+    classes = about["dataset"].get("classes")
+    if isinstance(classes, list) and not all(isinstance(c, dict) and {"name", "colour"} <= c.keys() for c in classes):
+        odd.append("dataset.classes")
+    return odd
+
+
+def saved_scores(folder: Path, network: str, dataset: dict[str, Any], precision: str = "auto") -> Scored | None:
     """The earlier evaluation in a folder, if it is of this network on these images; else None.
 
     Args:
         network: `checkpoints.weights.network_fingerprint` of the model.
         dataset: `Part.to_dict` of the images.
+        precision: in which the scores must have been computed; `auto`: any.
     """
     if not is_scored(folder):
         return None
@@ -92,5 +135,7 @@ def saved_scores(folder: Path, network: str, dataset: dict[str, Any]) -> Scored 
         scored = load_scored(folder)
     except InputError:
         return None
-    same_model = scored.about["model"] is not None and scored.about["model"].get("network") == network
-    return scored if same_model and scored.about["dataset"] == dataset else None
+    about = scored.about
+    if about["model"] is None or about["model"]["network"] != network or about["dataset"] != dataset:
+        return None
+    return scored if precision in ("auto", (about["device"] or {}).get("precision")) else None

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from defectctl.checkpoints.contract import Contract
 from defectctl.dataset.splits import CALIBRATION
+from defectctl.dataset.store import load_split
 from defectctl.errors import InputError
+from defectctl.evaluation.part import Part, samples_of
 
 HOW_TO = (
-    f"set parts aside with `defectctl prepare … --calibration 0.2`, train again, and calibrate on part '{CALIBRATION}'"
+    f"take part '{CALIBRATION}', which a split gets by `defectctl prepare RAW --out DATA --calibration 0.2`, and a "
+    "model that was trained on that split"
 )
+"""How a user comes by parts on which thresholds may be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +72,59 @@ def check_parts(about: dict[str, Any], wanted: Wanted) -> None:
         about: `Scored.about`, or its `dataset` and `leak` alone.
 
     Raises:
-        InputError: they are the test part; they trained the model; or, for a promise, they chose its epoch, or nobody
-            knows whether they did and the user does not state that they are unseen.
+        InputError: they are a test part; they trained the model; for a promise, they chose its epoch; or nobody knows
+            whether they did, a promise (or a part of the name `train`) is at stake, and the user does not state that
+            they are unseen.
     """
-    part, leak = about["dataset"]["part"], about["leak"]
+    part, leak, images = about["dataset"]["part"], about["leak"], about["dataset"]["images"]
     if part == "test":
         raise InputError(f"part 'test' is for testing: thresholds chosen on it make its own figures too good; {HOW_TO}")
-    if part == "train" or leak["train_images"]:
-        count = leak["train_images"] or about["dataset"]["images"]
+    if leak["train_images"]:
         raise InputError(
-            f"the model was trained on {count} of the {about['dataset']['images']} parts (or on copies of them), where "
-            f"it errs less than on new ones; {HOW_TO}"
+            f"the model was trained on {leak['train_images']} of the {images} parts (or on copies of them), where it "
+            f"errs less than on new ones; {HOW_TO}"
         )
-    if not wanted.promises:
+    unknown = leak["train_images"] is None and not wanted.unseen
+    if unknown and (wanted.promises or part == "train"):
+        what = "a promise needs" if wanted.promises else "a threshold needs"
+        raise InputError(
+            f"{what} parts that the model has never seen, but {leak['text']}; if you are sure that they are new to it, "
+            "say so with --unseen"
+        )
+    if wanted.promises and leak["val_images"]:
+        raise InputError(
+            f"a promise needs parts that did not choose the model either, but {leak['val_images']} of the {images} did "
+            f"(or copies of them); {HOW_TO}"
+        )
+
+
+def check_other_split(part: Part, contract: Contract, wanted: Wanted) -> None:
+    """Refuse parts of another split than the model's that its own split uses otherwise.
+
+    The model's own split cuts no group, and its calibration part holds no part of another name; another split of the
+    same images may.
+
+    Args:
+        part: of which `find_leak` knows how it stands to the model's split.
+
+    Raises:
+        InputError: they test the model; or, for a promise, they are of groups (one coil, one batch) that trained or
+            chose it.
+    """
+    name = contract.dataset["split"]
+    if part.split.name == name:
         return
-    if part == "val" or leak["val_images"]:
+    split = load_split(part.dataset, name)
+    tested = {sample.id for sample in part.samples} & set(split.parts.get("test", []))
+    if tested:
         raise InputError(
-            f"a promise needs parts that did not choose the model either; part '{part}' holds "
-            f"{leak['val_images'] or 'all'} of those that did: {HOW_TO}"
+            f"{len(tested)} of the {len(part.samples)} parts lie in part 'test' of the model's split '{name}': "
+            f"thresholds chosen on them make its figures too good; {HOW_TO}"
         )
-    if leak["train_images"] is None and not wanted.unseen:
+    known = {sample.group for use in ("train", "val") for sample in samples_of(part.dataset, split, use)} - {None}
+    kin = sum(sample.group in known for sample in part.samples)
+    if wanted.promises and kin:
         raise InputError(
-            f"a promise needs parts that the model has never seen, but {leak['text']}; if you are sure that they are "
-            "new to it, say so with --unseen"
+            f"a promise needs parts that the model has never seen, but {kin} of the {len(part.samples)} parts belong "
+            f"to groups of which others trained or chose the model; {HOW_TO}"
         )

@@ -30,6 +30,9 @@ from defectctl.metrics.weighted_figures import CHUNK, WeightedFigures
 MOST_UNDEFINED = 0.05
 """Share of rounds without a value (no defective part drawn) above which there is no interval."""
 
+FEWEST_GROUPS = 8
+"""Independent groups below which there is no interval: what resampling so few promises was never tried, see above."""
+
 FEWEST_ROUNDS = 100
 
 WIDEST = 512
@@ -138,8 +141,8 @@ def percentile_interval(values: np.ndarray, groups: int, confidence: float) -> I
     reason = ""
     if not len(defined):
         reason = "not defined for these images"
-    elif groups < 2:
-        reason = "all images are of one group"
+    elif groups < FEWEST_GROUPS:
+        reason = f"too few independent groups to resample: {groups}, it takes {FEWEST_GROUPS}"
     elif undefined > MOST_UNDEFINED:
         reason = f"not defined in {undefined:.0%} of the resampled sets: too few images speak for it"
     elif np.ptp(defined) <= 1e-12 * np.abs(defined).max():

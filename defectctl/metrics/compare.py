@@ -24,6 +24,8 @@ import numpy as np
 
 from defectctl.errors import InputError
 from defectctl.metrics.bootstrap import (
+    FEWEST_GROUPS,
+    MOST_UNDEFINED,
     Interval,
     check_settings,
     collect,
@@ -108,7 +110,7 @@ def compare(
             continue
         change = None if one is None or two is None else two - one
         interval = percentile_interval(values, count, confidence)
-        p_value, test, only = bootstrap_p_value(values, count, interval), "bootstrap", (None, None)
+        p_value, test, only = bootstrap_p_value(values, count), "bootstrap", (None, None)
         if key in ("escape_rate", "overkill_rate"):
             state, mistake = (1, 0) if key == "escape_rate" else (0, 2)
             mistakes = [(first.defective == state) & (verdict == mistake) for verdict in called]
@@ -192,17 +194,17 @@ def sign_flip(change: np.ndarray, numbers: np.ndarray, rounds: int, seed: int) -
     return float((further + 1) / (rounds + 1))
 
 
-def bootstrap_p_value(values: np.ndarray, groups: int, interval: Interval) -> float | None:
-    """Two-sided p-value of a difference from its resampled values `(R,)`: where the interval would just reach 0.
+def bootstrap_p_value(values: np.ndarray, groups: int) -> float | None:
+    """Two-sided p-value of a difference from its resampled values `(R,)`: where its interval would just reach 0.
 
-    1 where no round shows a difference, None where there is no interval otherwise.
+    1 where no round shows a difference; None where the groups are too few, or too many rounds have no value.
     """
     from scipy.special import ndtri, stdtr
 
     defined = values[~np.isnan(values)]
     if len(defined) and not defined.any():
         return 1.0
-    if interval.low is None:
+    if groups < FEWEST_GROUPS or len(defined) < (1 - MOST_UNDEFINED) * len(values):
         return None
     beyond = (min((defined <= 0).sum(), (defined >= 0).sum()) + 1) / (len(defined) + 1)
     return min(1.0, 2 * float(stdtr(groups - 1, np.sqrt((groups - 1) / groups) * ndtri(min(beyond, 0.5)))))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -139,9 +141,12 @@ class ImageTable:
                 return cls(ids, classes, *columns, *finer, structure, groups)
         except OSError as error:
             raise InputError(f"table '{path}' cannot be read: {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, EOFError, *_UNREADABLE) as error:
             raise InputError(f"'{path}' is not a table of defectctl, or it is damaged: evaluate again") from error
 
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, struct.error)
+"""What `zipfile` raises on damaged archives, according to the byte that is wrong."""
 
 COLUMNS: dict[str, type] = {
     "confusion": np.int64,

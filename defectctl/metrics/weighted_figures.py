@@ -119,11 +119,13 @@ class WeightedFigures:
         others = negatives.sum(axis=1)
         defined = (total > 0) & (others > 0)
         higher = (positives * (others[:, None] - alarms + negatives / 2)).sum(axis=1)
+        f1 = 2 * hits / np.maximum(total[:, None] + both, 1)  # at each score: called defective are `both`
         last = (hits < total[:, None]).sum(axis=1)  # the level at which the lowest defective part is reached
         reached = np.take_along_axis(np.pad(alarms, ((0, 0), (0, 1))), last[:, None], axis=1)[:, 0]
         return {
             "image_ap": _average_precision(positives, negatives),
             "image_auroc": _ratio(higher, total * others),
+            "best_f1.f1": np.where(defined, f1.max(axis=1, initial=0), np.nan),
             "fp_at_full_recall": np.where(defined, reached, np.nan),
         }
 

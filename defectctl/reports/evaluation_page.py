@@ -49,18 +49,22 @@ STYLE = """
 .case img { width: 100%; height: auto; }
 .large svg { width: 100%; max-width: 42rem; }
 .sign { break-inside: avoid; }
+td code { overflow-wrap: anywhere; }
 .sign div { display: flex; align-items: flex-end; gap: .8rem; height: 3.2rem; max-width: 34rem; }
 .sign b { flex: 0 0 6rem; font-weight: 400; }
 .sign i { flex: 1; border-bottom: 1px solid #1c1c1c; }
 @media (max-width: 40rem) { .scroll table { font-size: .8rem; } .scroll td, .scroll th { padding-right: .45rem; } }
 @page { size: A4; margin: 15mm; }
 @media print {
-  .scroll { overflow: visible; break-inside: avoid; }
+  body { font-size: 9.5pt; }
+  h2, h3 { break-after: avoid; }
+  tr, .act, .numbers { break-inside: avoid; }
+  .scroll, .wide { overflow: visible; }
+  .large svg { max-width: 24rem; }
+  .scroll table { font-size: 8.5pt; }
   .charts { gap: .5rem 4%; }
-  .charts > div, .charts > .told { flex: 0 1 48%; break-inside: avoid; }
+  .charts > div { flex: 0 1 40%; break-inside: avoid; }
   .scroll svg { max-width: 100%; }
-  .scroll table { font-size: 9pt; }
-  .scroll td:not(.n), .scroll td:last-child:not(.n) { white-space: normal; overflow-wrap: anywhere; min-width: 0; }
   .cases { gap: 1rem 4%; }
   .case { max-width: 48%; }
 }

@@ -65,3 +65,37 @@ def test_stored_preset_that_no_longer_fits() -> None:
     odd.preset["train"]["bach_size"] = 3
     with pytest.raises(InputError, match=r"the preset stored in the model: train\.bach_size is not a known key"):
         odd.preset_config()
+
+
+def test_contracts_from_before_there_was_a_calibration_are_read() -> None:
+    values = json.loads(contract().to_json())
+    del values["calibration"]
+    assert Contract.from_json(json.dumps(values)) == contract()
+    with pytest.raises(InputError, match="see its calibration"):
+        Contract.from_json(json.dumps({**values, "calibration": None}))
+
+
+def test_a_calibration_comes_back_as_it_was() -> None:
+    before = contract()
+    before.thresholds = {"ng": 1.0000000000000002, "ok": 0.1 + 0.2, "pixel": 17 / 255}
+    before.calibration = {"method": "promise", "notes": ["Riß: höchstens 1 %"], "pixel": None}
+    assert Contract.from_json(before.to_json()) == before
+
+
+def test_what_is_found_does_not_depend_on_how_parts_are_judged() -> None:
+    first, found = contract(), contract().found_by()
+    first.thresholds, first.calibration = {"ng": 0.5, "ok": 0.2}, {"method": "f1"}
+    first.dataset, first.training, first.versions = {}, {}, {}
+    assert first.found_by() == found
+    first.thresholds["pixel"] = 0.5
+    assert first.found_by() != found
+
+
+@pytest.mark.parametrize(
+    "change", [{"min_area": 8}, {"classes": ["Riß", "x"]}, {"pixels": PixelRule(0, 65535)}, {"preset": {"model": {}}}]
+)
+def test_what_is_found_depends_on_the_rest(change: dict) -> None:
+    changed = contract()
+    for name, value in change.items():
+        setattr(changed, name, value)
+    assert changed.found_by() != contract().found_by()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from defectctl.fileio import sha256_bytes, write_bytes
 from defectctl.imaging.masks import encode_mask
 from defectctl.imaging.palette import class_colours
 from defectctl.imaging.synthetic import make_sample
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 CLASSES = ("inclusion", "patches", "scratches")
 COLOURS = class_colours(3)
@@ -72,3 +75,11 @@ class Steel:
 def steel(tmp_path_factory: pytest.TempPathFactory) -> Steel:
     """The dataset; read only."""
     return Steel(tmp_path_factory.mktemp("steel") / "data")
+
+
+@pytest.fixture
+def networks(steel: Steel, monkeypatch: pytest.MonkeyPatch):
+    """Writes model files with known answers on the dataset."""
+    from evaluation_toys import Networks
+
+    return Networks(steel, monkeypatch)

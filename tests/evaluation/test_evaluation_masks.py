@@ -50,7 +50,7 @@ def test_figures_equal_scikit_learn_and_all_files_are_written(steel, tmp_path: P
     table = ImageTable.load(tmp_path / "out" / "table.npz")
     assert table.confusion.sum() == len(truth) and table.unknown.sum() == 4 * 64
     lines = (tmp_path / "out" / "images.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 5 and lines[2].endswith(",256") and lines[1].split(",")[1:3] == ["good", "OK"]
+    assert len(lines) == 5 and lines[2].endswith(",256,1,0,0") and lines[1].split(",")[1:4] == ["", "good", "OK"]
 
 
 def test_masks_predicted_from_a_deeper_folder_are_found(steel, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from defectctl.config.schema import InputConfig
 from defectctl.dataset.types import ClassInfo, Dataset, Known, Object, Sample, Source
 from defectctl.inference.runner import TorchRunner
 from defectctl.inference.scoring import count_pixels, score_samples
+from defectctl.metrics.instance_matching import match_instances
+from defectctl.metrics.instances import INSTANCE_GROUPS
+from defectctl.metrics.region_overlap import regions_of
+from defectctl.metrics.saliency import structure_columns
 from defectctl.metrics.table import count_image
 from defectctl.models.output import Output
 
@@ -176,3 +181,69 @@ def test_masks_are_opened_for_boxes_only_where_nothing_else_tells_them() -> None
     told_by_mask = sample("b", "all", mask="b.png")
     with pytest.raises(AssertionError, match="mask of b"):
         score_samples(small_runner(BrightBox()), make_dataset([told_by_mask]), [told_by_mask], pictures, needs=needs)
+
+
+def random_images(count: int) -> tuple[list[Sample], dict]:
+    """Pictures of `LevelNet` with random truths; the last is without a mask, the one before it is a good part."""
+    random = np.random.default_rng(2)
+    samples = [replace(sample(f"{n}.png", group=f"batch {n // 2}"), sha256=str(n)) for n in range(count)]
+    pairs = {}
+    for n, one in enumerate(samples):
+        predicted, truth = (np.kron(random.integers(0, 3, (4, 8)), np.ones((8, 8))).astype(np.uint8) for _ in "ab")
+        truth[random.random(truth.shape) < 0.01 * (n % 2)] = 255
+        pairs[one.id] = (predicted * 100, None if n == count - 1 else truth * (n != count - 2))
+    return samples, pairs
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_finer_rows_are_those_of_the_definitions_in_the_order_of_the_images(threads: int) -> None:
+    samples, pairs = random_images(9)
+    runner = small_runner(LevelNet())
+    more = {"batch_size": 2, "threads": threads, "finer": True}
+    table = score_samples(runner, make_dataset(samples), samples, FakePictures(pairs), **more)
+    assert table.ids == [s.id for s in samples]
+    assert len(set(table.groups)) == 5 and all(table.groups[n] == table.groups[n + 1] for n in range(0, 8, 2))
+    known = np.ones(3, bool)
+    for n, (picture, truth) in enumerate(list(pairs.values())[:-1]):
+        predicted, level = picture // 100, np.where(picture > 0, 255, 0).astype(np.uint8)
+        mine, expected = table.instances.select(np.array([n])), match_instances(truth, predicted, known)
+        for names in INSTANCE_GROUPS.values():
+            for name in names:
+                assert np.array_equal(getattr(mine, name), getattr(expected, name)), name
+        regions, wanted = table.regions.select(np.array([n])), regions_of(truth, level, known)
+        assert all(np.array_equal(getattr(regions, c), getattr(wanted, c)) for c in ("row", "whole", "label", "levels"))
+        unknown = int((truth == 255).sum())
+        assert table.structure[n] == pytest.approx(structure_columns(truth, level, unknown), nan_ok=True)
+    assert not table.instances.judged[-1] and np.isnan(table.structure[-1]).all()
+    assert table.instances.judged[:-1].all() and not (table.instances.row == 7).any()
+
+
+def test_small_components_are_no_predicted_defects() -> None:
+    picture = np.zeros((32, 64), np.uint8)
+    picture[2:4, 2:4], picture[10:20, 10:20] = 100, 200
+    one = sample("a.png")
+    pictures = FakePictures({"a.png": (picture, np.zeros_like(picture))})
+    table = score_samples(small_runner(LevelNet()), make_dataset([one]), [one], pictures, min_area=5, finer=True)
+    assert table.instances.blob_area.tolist() == [100] and table.confusion[0, 0, 2] == 100
+
+
+def test_an_error_in_judging_reaches_the_caller() -> None:
+    samples, pairs = random_images(6)
+    pairs["3.png"] = (pairs["3.png"][0], np.zeros((5, 5), np.uint8))
+    with pytest.raises((ValueError, RuntimeError, IndexError)):
+        score_samples(small_runner(LevelNet()), make_dataset(samples), samples, FakePictures(pairs), batch_size=1)
+
+
+def test_what_has_no_masks_has_nothing_finer() -> None:
+    """Not asked for; a model without masks; labels only, where the model has masks but no truth tells them."""
+    samples, pairs = random_images(3)
+    dataset, pictures = make_dataset(samples), FakePictures(pairs)
+    plain = score_samples(small_runner(LevelNet()), dataset, samples, pictures)
+    judge = score_samples(small_runner(BrightJudge()), dataset, samples, pictures, finer=True)
+    for table in (plain, judge):
+        assert table.instances is None and table.regions is None and table.structure is None
+    labelled = [sample("a", "none", label="good"), sample("b", "none", label="defective")]
+    pictures = FakePictures({s.id: (pairs["0.png"][0], None) for s in labelled})
+    table = score_samples(small_runner(LevelNet()), make_dataset(labelled), labelled, pictures, finer=True)
+    assert not table.instances.judged.any() and not len(table.instances.row) and not len(table.regions)
+    assert table.defective.tolist() == [0, 1] and np.isnan(table.structure).all()

@@ -219,7 +219,9 @@ def test_why_there_is_no_interval() -> None:
     assert "too few images" in found["image_ap"].reason
     assert found["map"] == (None, None, 1.0, "bootstrap", "not defined for these images")
     one_group = intervals(table, ["a"] * 20, THRESHOLDS, rounds=100)
-    assert one_group["defect_iou"].reason == "all images are of one group"
+    assert one_group["defect_iou"].reason == "too few independent groups to resample: 1, it takes 8"
+    assert one_group["escape_rate"].high == pytest.approx(0.975), "one observation without an escape, not twenty"
+    assert [percentile_interval(np.arange(100.0), n, 0.95).low is None for n in (7, 8)] == [True, False]
     assert percentile_interval(np.ones(100), 9, 0.95).reason == "the same in every resampled set"
     some = percentile_interval(np.append(np.arange(97.0), [np.nan] * 3), 9, 0.95)
     assert some.undefined == pytest.approx(0.03) and 0 <= some.low < 5 and 91 < some.high <= 96

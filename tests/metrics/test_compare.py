@@ -82,13 +82,22 @@ def test_bootstrap_p_value_and_interval_agree() -> None:
     rng = np.random.default_rng(1)
     for shift in np.linspace(0, 4, 17):
         values = rng.normal(shift, 1, 4000)
-        for groups in (5, 400):
+        for groups in (8, 400):
             interval = percentile_interval(values, groups, 0.95)
-            p_value = bootstrap_p_value(values, groups, interval)
+            p_value = bootstrap_p_value(values, groups)
             if abs(p_value - 0.05) > 0.01:
                 assert (p_value < 0.05) == (interval.low > 0)
         # with many groups the p-value is that of the normal distribution of the difference
         assert p_value == pytest.approx(2 * stats.norm.sf(shift), abs=0.04)
+
+
+def test_a_difference_that_is_the_same_in_every_round_is_told() -> None:
+    """A recall of 1 against one of 0: no interval, but no doubt either, unless the groups are too few."""
+    # one of 2,001 rounds on each side, widened for few groups
+    assert bootstrap_p_value(np.ones(2000), 400) == pytest.approx(2 / 2001, rel=0.15)
+    assert 2 / 2001 < bootstrap_p_value(np.ones(2000), 8) < 0.05
+    assert bootstrap_p_value(np.zeros(2000), 400) == 1.0 and bootstrap_p_value(np.ones(2000), 7) is None
+    assert bootstrap_p_value(np.append(np.ones(900), [np.nan] * 100), 400) is None
 
 
 def test_a_model_against_itself() -> None:

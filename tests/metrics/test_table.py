@@ -9,6 +9,9 @@ import pytest
 
 from defectctl.errors import InputError
 from defectctl.metrics.boxes import Detections, box_metrics
+from defectctl.metrics.instance_matching import match_instances
+from defectctl.metrics.instances import INSTANCE_GROUPS, Instances
+from defectctl.metrics.region_overlap import Regions, regions_of
 from defectctl.metrics.table import ImageTable, count_image, join
 
 
@@ -139,3 +142,87 @@ def test_boxes_follow_their_images_through_file_choice_and_join(tmp_path: Path):
 def test_tables_with_and_without_boxes_are_not_joined():
     with pytest.raises(InputError, match="boxes"):
         join([with_boxes(["a"]), small_table(["b"])])
+
+
+def full_table(ids: list[str], seed: int = 0) -> ImageTable:
+    """A table with everything below the image, made of random masks of two classes; every other image in a group."""
+    rng = np.random.default_rng(seed)
+    table, known = small_table(ids, seed), np.ones(3, bool)
+    truths, guesses = ([np.kron(rng.integers(0, 3, (4, 5)), np.ones((4, 4))) for _ in ids] for _ in range(2))
+    levels = [rng.integers(0, 256, (16, 20)).astype(np.uint8) for _ in ids]
+    masks = [(t.astype(np.uint8), g.astype(np.uint8)) for t, g in zip(truths, guesses, strict=True)]
+    table.instances = Instances.joined([match_instances(*pair, known) for pair in masks])
+    found = [regions_of(truth, level, known) for (truth, _), level in zip(masks, levels, strict=True)]
+    table.regions = Regions.joined(found, [1] * len(ids))
+    table.structure = np.where(rng.random((len(ids), 2)) < 0.3, np.nan, rng.random((len(ids), 2)))
+    table.groups = [f"партия {n}" if n % 2 else "" for n in range(len(ids))]
+    return table
+
+
+def below(table: ImageTable) -> dict[str, str]:
+    """All that each image's row leads to, as text (in which NaN equals NaN)."""
+    told = {}
+    for n, name in enumerate(table.ids):
+        parts = [table.score[n], table.groups[n], table.structure[n].tolist(), table.instances.judged[n]]
+        for first, columns in INSTANCE_GROUPS.items():
+            if first != "judged":
+                mine = getattr(table.instances, first) == n
+                parts += [getattr(table.instances, c)[mine].tolist() for c in columns if c != first]
+        mine = table.regions.row == n
+        parts += [getattr(table.regions, c)[mine].tolist() for c in ("whole", "label", "levels")]
+        told[name] = str(parts)
+    return told
+
+
+def test_all_that_is_finer_than_an_image_follows_it_through_file_choice_and_join(tmp_path: Path):
+    left, right = full_table(["d", "a", "c"]), full_table(["b", "e"], seed=1)
+    for part in (left, right):
+        assert len(part.instances.row) and len(part.regions) and len(part.instances.pair_row)
+    left.save(tmp_path / "t.npz")
+    assert below(ImageTable.load(tmp_path / "t.npz")) == below(left)
+    whole = join([left, right])
+    assert whole.ids == ["a", "b", "c", "d", "e"] and below(whole) == {**below(left), **below(right)}
+    assert below(whole.select([3, 0, 2])) == below(left) and below(whole.select([])) == {}
+    twice = whole.select([1, 1])
+    assert twice.ids == ["b", "b"] and len(twice.regions) == 2 * (whole.regions.row == 1).sum()
+    empty = ImageTable.load(saved(whole.select([]), tmp_path))
+    assert len(empty) == 0 and len(empty.instances.row) == 0 and empty.structure.shape == (0, 2)
+
+
+def saved(table: ImageTable, folder: Path) -> Path:
+    table.save(folder / "again.npz")
+    return folder / "again.npz"
+
+
+def test_tables_of_before_there_was_anything_finer_still_load(tmp_path: Path):
+    table = full_table(["a", "b"])
+    with np.load(saved(table, tmp_path)) as stored:
+        old = {k: v for k, v in stored.items() if k not in ("structure", "groups") and "_" not in k}
+    np.savez_compressed(tmp_path / "old.npz", **old)
+    back = ImageTable.load(tmp_path / "old.npz")
+    assert back.instances is None and back.regions is None and back.structure is None and back.groups == ["", ""]
+    assert np.array_equal(back.confusion, table.confusion) and back.select([1]).ids == ["b"]
+
+
+def test_tables_with_and_without_single_defects_are_not_joined():
+    with pytest.raises(InputError, match="single defects"):
+        join([full_table(["a"]), small_table(["b"])])
+    flat = full_table(["b"])
+    flat.regions = flat.structure = None
+    whole = join([full_table(["a"]), flat])
+    assert whole.regions is None and whole.structure is None, "half of them would be a figure of other images"
+
+
+def test_whatever_byte_is_damaged_the_file_is_named(tmp_path: Path):
+    data = bytearray(saved(full_table(["a", "b"]), tmp_path).read_bytes())
+    rng, refused = np.random.default_rng(0), 0
+    for place in rng.integers(0, len(data), 80).tolist():
+        broken = bytearray(data)
+        broken[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "broken.npz").write_bytes(broken)
+        try:
+            ImageTable.load(tmp_path / "broken.npz")
+        except InputError as error:
+            assert "broken.npz" in str(error)
+            refused += 1
+    assert refused > 30

@@ -91,6 +91,7 @@ def expected(table: ImageTable) -> dict[str, float]:
     metrics, parts = all_metrics(table), image_metrics(table, THRESHOLDS)
     flat = {key: metrics[key] for key in (*HEADLINES, *DEFECTS, *SALIENCY, *REGIONS)}
     flat |= {key: parts[key] for key in RATES}
+    flat["best_f1.f1"] = metrics["best_f1"]["f1"] if metrics["best_f1"] else None
     for name in table.classes:
         for key in ("iou", "precision", "recall", "f1", "ap50", "ap"):
             flat[f"per_class.{name}.{key}"] = metrics["per_class"][name][key]

@@ -69,13 +69,7 @@ def calibrate(
     _check_request(wanted, asked)
     check_hardware(hardware)
     contract = read_contract(model)
-    chosen = _calibration_part(contract, wanted, data, split, part)
-    leak = find_leak(chosen, contract)
-    check_parts({"dataset": chosen.to_dict(), "leak": leak}, wanted)
-    if leak["train_images"] is not None:
-        check_other_split(chosen, contract, wanted)
-    _check_tasks(contract, wanted, chosen.dataset.fingerprint)
-    _check_number(contract, chosen, wanted, asked)
+    chosen, leak = _allowed_part(contract, wanted, asked, data, split, part)
     folder = out or default_folder(model, chosen)
     check_rewritable(model)
     check_writable(folder, "the results folder")
@@ -101,6 +95,24 @@ def calibrate(
     point = _choose(scored.table.select(part_rows), wanted, asked, pixel, divided)
     _store(model, contract, scored, point, pixel)
     return judge_again(scored, asked, folder) if run is None else finish(folder, run, asked)
+
+
+def _allowed_part(
+    contract: Contract, wanted: Wanted, asked: Asked, data: Path | None, split: str | None, part: str | None
+) -> tuple[Part, dict[str, Any]]:
+    """The parts to choose thresholds on, and what the model has seen of them, as `find_leak` tells it.
+
+    Raises:
+        InputError: there are none, or these parts, this model or their number do not allow what is wanted.
+    """
+    chosen = _calibration_part(contract, wanted, data, split, part)
+    leak = find_leak(chosen, contract)
+    check_parts({"dataset": chosen.to_dict(), "leak": leak}, wanted)
+    if leak["train_images"] is not None:
+        check_other_split(chosen, contract, wanted)
+    _check_tasks(contract, wanted, chosen.dataset.fingerprint)
+    _check_number(contract, chosen, wanted, asked)
+    return chosen, leak
 
 
 def calibrate_again(scored: Scored, wanted: Wanted, asked: Asked, out: Path | None = None) -> dict[str, Any]:

@@ -13,10 +13,16 @@ import torch
 from defectctl.checkpoints.contract import Contract
 from defectctl.checkpoints.weights import save_model
 from defectctl.config.presets import load_preset, preset_to_dict
-from defectctl.dataset.splits import split_fingerprint
+from defectctl.dataset.splits import group_names, split_fingerprint
 from defectctl.dataset.store import load_dataset, load_split
 from defectctl.dataset.types import ClassInfo, Known, Sample, Source, Split
 from defectctl.dataset.writer import DatasetWriter
+from defectctl.errors import InputError
+from defectctl.evaluation.asked import Asked
+from defectctl.evaluation.calibrate import calibrate
+from defectctl.evaluation.evaluate import Hardware
+from defectctl.evaluation.part import load_part
+from defectctl.evaluation.wanted import Wanted
 from defectctl.fileio import sha256_bytes
 from defectctl.imaging.masks import encode_mask
 from defectctl.imaging.reader import read_image
@@ -154,3 +160,32 @@ class Bench:
         assert not self.broken, "no network may be loaded"
         self.loads += 1
         return self.runner(), None
+
+
+CPU = Hardware("cpu", "float32", threads=1)
+QUICK = Asked(rounds=100)
+ESCAPES = Wanted(max_escape=0.1)
+
+
+def run(path: Path, line: Line, wanted: Wanted = ESCAPES, asked: Asked = QUICK, **where) -> dict:
+    return calibrate(path, wanted, line.root, hardware=CPU, asked=asked, **where)
+
+
+def columns(line: Line, level: int = 20, names: list[str] | None = None) -> tuple[np.ndarray, np.ndarray, list]:
+    """Scores, states and groups of the calibration part as the dataset itself tells them."""
+    part = load_part(line.root, "official", "calibration")
+    samples = [s for s in part.samples if names is None or s.id in names]
+    groups = [s.group for s in samples]
+    assert {bool(name) for name, group in zip(group_names(samples), groups, strict=True) if group} <= {True}
+    score = np.array([line.score(s.id, level) for s in samples])
+    return score, np.array([int(line.truth[s.id].any()) for s in samples]), groups
+
+
+def refused(path: Path, line: Line, wanted: Wanted = ESCAPES, asked: Asked = QUICK, **where) -> str:
+    """The sentence of a calibration that must be refused and leave everything as it is."""
+    before, beside = path.read_bytes(), sorted(path.parent.rglob("*"))
+    with pytest.raises(InputError) as caught:
+        run(path, line, wanted, asked, **where)
+    assert path.read_bytes() == before and sorted(path.parent.rglob("*")) == beside
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -20,6 +20,8 @@ from defectctl.imaging.synthetic import make_sample
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from calibration_toys import Bench, Line
+
 CLASSES = ("inclusion", "patches", "scratches")
 COLOURS = class_colours(3)
 SIZE = (48, 64)
@@ -83,3 +85,23 @@ def networks(steel: Steel, monkeypatch: pytest.MonkeyPatch):
     from evaluation_toys import Networks
 
     return Networks(steel, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    return Line(tmp_path_factory.mktemp("line") / "data")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """Another dataset of the same classes."""
+    return Line(tmp_path_factory.mktemp("other") / "data", seed=1)
+
+
+@pytest.fixture
+def bench(line: Line, other: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    # Drawing is not what is tested here.
+    monkeypatch.setattr("defectctl.evaluation.evaluate.write_sheet", lambda *_: None)
+    monkeypatch.setattr("defectctl.evaluation.evaluate.draw_pictures", lambda *_: {})
+    monkeypatch.setattr("defectctl.reports.confusion.draw_confusion", lambda *_: None)
+    return Bench([line, other], tmp_path, monkeypatch)

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127) if chr(number) not in "\n\t"}
+"""Codes by which a file's name could move the cursor or change colours, and what is shown in their place."""
+
 _quiet = False
 
 
@@ -21,12 +24,12 @@ def set_quiet(quiet: bool) -> None:
 def say(text: str) -> None:
     """Print one line of information on stderr."""
     if not _quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(text.translate(_CONTROL), file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
     """Print one warning on stderr, `--quiet` or not."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    print(f"warning: {text}".translate(_CONTROL), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 
 from defectctl.errors import InputError
 
-_RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
+_PORTS = "123456789¹²³"  # Windows takes the raised digits for ports, too
+_DEVICES = {f"{kind}{port}" for kind in ("com", "lpt") for port in _PORTS}
+_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$", *_DEVICES}
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
 _LONGEST_NAME = 180  # bytes; file systems allow 255, the mask's ending and a temporary name must fit too
 

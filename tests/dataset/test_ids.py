@@ -56,3 +56,8 @@ def test_case_folding_collisions_are_told_apart_whatever_the_order():
 def test_a_made_up_name_never_takes_a_real_one():
     made = safe_ids(["a.png", "A.png", "A~2.png", "a~2.png"])
     assert len({name.casefold() for name in made.values()}) == 4
+
+
+@pytest.mark.parametrize("name", ["CONIN$.png", "com¹.bmp", "LPT9", "Aux.tar.gz"])
+def test_names_of_devices_that_windows_would_open_instead_are_changed(name: str) -> None:
+    assert safe_id(name) == "_" + name

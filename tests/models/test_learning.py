@@ -89,7 +89,7 @@ def cases():
             yield pytest.param(name, marks=marks)
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(cases()))
 def test_four_images_by_heart(name):
     torch.manual_seed(0)
     model = build_model(SimpleNamespace(name=name, weights="none", options=FORMS.get(name, {})), classes_of(name), 3)

@@ -28,7 +28,7 @@ PIXELS = {
     "unet-mobilenetv2": (1, Overfit()),
     "unet-resnet152": (1, Overfit(lr=3e-4)),
     "unet-inceptionv4": (1, Overfit(size=(160, 160))),
-    "unet-vgg16": (1, Overfit(lr=3e-4)),
+    "unet-vgg16": (1, Overfit(updates=450, lr=2e-4)),
     "unet": (1, Overfit(updates=450, options={"width": 16})),
     "res-unet": (1, Overfit()),
     "segnet": (1, Overfit(updates=450, options={"width": 0.25})),

@@ -111,6 +111,20 @@ class Contract:
         told |= {"min_area": self.min_area, "pixel": self.thresholds.get("pixel")}
         return json.dumps(told, sort_keys=True, ensure_ascii=False)
 
+    def pixel_threshold(self, name: object = "the model") -> float | None:
+        """The stored P(defect) from which a pixel is a defect; None where none is stored.
+
+        Raises:
+            InputError: it is no probability above 0.
+        """
+        pixel = self.thresholds.get("pixel")
+        if pixel is None or (_is_number(pixel) and 0 < pixel <= 1):
+            return pixel
+        raise InputError(
+            f"{name} holds a damaged contract: its pixel threshold is {pixel!r}, not a probability above 0; "
+            "use an undamaged copy of the file"
+        )
+
     def preset_config(self) -> Preset:
         """The preset, checked.
 
@@ -118,3 +132,7 @@ class Contract:
             InputError: the stored preset does not fit this version of defectctl.
         """
         return check_preset(self.preset, "the preset stored in the model")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -17,6 +17,7 @@ from defectctl.messages import warn
 from defectctl.version import __version__
 
 MODEL_FILE = "model.safetensors"
+EXPORT_FILE = "model.onnx"
 STATE_FILE = "state.pt"
 RUN_FILE = "run.json"
 RUNS = Path("runs")
@@ -99,12 +100,14 @@ def find_run(run: str | None, root: Path = RUNS) -> Path:
     return max(open_runs, key=lambda r: ((r / STATE_FILE).stat().st_mtime, r.name))
 
 
-def find_model(model: str | None, root: Path = RUNS) -> tuple[Path, str]:
+def find_model(model: str | None, root: Path = RUNS, said_by: str = "--model") -> tuple[Path, str]:
     """The weights file that a command means, and why it is that one.
 
     Args:
-        model: a weights file, a run's path, or a run's name below `root`; None: what `$DEFECTCTL_MODEL` names, else
+        model: a weights file or an exported one, a run's path, or a run's name below `root`; of a folder, its
+            `model.safetensors`, else its `model.onnx`; None: what `$DEFECTCTL_MODEL` names, else
             the newest finished run.
+        said_by: the option or argument that `model` comes from, for messages.
 
     Returns:
         The path, and a few words for the user, e.g. "newest finished run".
@@ -113,7 +116,7 @@ def find_model(model: str | None, root: Path = RUNS) -> tuple[Path, str]:
         InputError: no such model, or no finished run.
     """
     if model is not None:
-        return _named_model(model, root, "--model"), "--model"
+        return _named_model(model, root, said_by), said_by
     variable = os.environ.get(MODEL_VARIABLE)
     if variable:
         return _named_model(variable, root, f"${MODEL_VARIABLE}"), f"${MODEL_VARIABLE}"
@@ -186,8 +189,9 @@ def _named_model(model: str, root: Path, said_by: str) -> Path:
         if path.is_file():
             return path
         if path.is_dir():
-            if (path / MODEL_FILE).is_file():
-                return path / MODEL_FILE
+            for name in (MODEL_FILE, EXPORT_FILE):
+                if (path / name).is_file():
+                    return path / name
             raise InputError(f"{said_by} names the folder '{path}', which holds no {MODEL_FILE}")
     names = [run.name for run, _ in _runs(root)]
     raise InputError(f"{said_by} names '{model}', which does not exist{nearest(Path(model).name, names)}")

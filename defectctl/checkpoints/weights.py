@@ -1,4 +1,4 @@
-"""`model.safetensors`: weights with the contract in the header, which is read without torch."""
+"""`model.safetensors`: weights with the contract in the header; an exported model has it too. Read without torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectctl.checkpoints.contract import Contract
+from defectctl.checkpoints.onnx_file import is_onnx, read_metadata
 from defectctl.errors import InputError
 from defectctl.fileio import atomic_path
 
@@ -39,15 +40,29 @@ def save_model(path: Path, state_dict: dict[str, torch.Tensor], contract: Contra
 
 
 def read_contract(path: Path) -> Contract:
-    """Read the contract from the header of a weights file, without torch and without the weights.
+    """Read the contract from the header of a weights file or the metadata of an ONNX file, without the weights.
 
     Raises:
-        InputError: no such file, not safetensors, cut short, or not written by defectctl.
+        InputError: no such file, neither safetensors nor ONNX, cut short, or not written by defectctl.
     """
+    if is_onnx(path):
+        return read_onnx_contract(path)
     metadata = _read_header(path).get("__metadata__", {})
     text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise InputError(f"'{path}' holds weights but was not written by defectctl; give a run's model.safetensors")
+    return Contract.from_json(text, f"'{path}'")
+
+
+def read_onnx_contract(path: Path) -> Contract:
+    """Read the contract from the metadata of an ONNX file, whatever the file is called.
+
+    Raises:
+        InputError: no such file, not ONNX, cut short, or not written by `defectctl export`.
+    """
+    text = read_metadata(path).get(METADATA_KEY)
+    if text is None:
+        raise InputError(f"'{path}' was not written by defectctl; give a file made by `defectctl export`")
     return Contract.from_json(text, f"'{path}'")
 
 
@@ -102,8 +117,13 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Modul
     """Build the network that the contract names, with the file's weights, in evaluation mode on `device`.
 
     Raises:
-        InputError: the file is unusable, or its weights do not fit the network of this version of defectctl.
+        InputError: the file is unusable, is an exported model, or its weights do not fit the network of this version
+            of defectctl.
     """
+    if is_onnx(path):
+        raise InputError(
+            f"'{path}' is an exported model, which only predict runs; give the model.safetensors that it was made from"
+        )
     contract = read_contract(path)
     from safetensors import SafetensorError
     from safetensors.torch import load_file

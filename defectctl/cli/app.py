@@ -24,7 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("defectctl.cli.train", "Train a model on a dataset."),
     "evaluate": ("defectctl.cli.evaluate", "Score a model on a part of a dataset."),
     "predict": ("defectctl.cli.predict", "Find defects in images: masks, boxes, verdicts."),
+    "export": ("defectctl.cli.export", "Write a model as ONNX, to predict without torch."),
     "benchmark": ("defectctl.cli.benchmark", "Count parameters and operations of a model and time it."),
+    "doctor": ("defectctl.cli.doctor", "Look at the installation and the machine; for a ticket, or when in doubt."),
     "demo": ("defectctl.cli.demo", "All steps once, on generated steel surfaces."),
 }
 """Command -> the module with its function `command`, and its line in the help."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,26 +10,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defectctl.errors import EXIT_DEFECTS, EXIT_FINDINGS, EXIT_OK
+from defectctl.errors import EXIT_DEFECTS, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK, InputError
 from defectctl.fileio import check_writable
+from defectctl.imaging.limits import MAX_MPX, let_opencv_decode
 from defectctl.messages import counter, say, set_quiet
 
 if TYPE_CHECKING:
-    import torch
-
     from defectctl.inference.options import PredictOptions
     from defectctl.inference.predict import Summary
     from defectctl.inference.sources import InputFile
+    from defectctl.inference.watch import WatchOptions
 
 Inputs = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="INPUT", help="Images, folders, glob patterns; - reads a list of paths from stdin."),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; keeps the inputs' sub-folders.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Weights file or run; default: $DEFECTCTL_MODEL, else the newest run.")
+    str | None,
+    typer.Option(
+        "--model", help="Weights file, exported model.onnx, or run; default: $DEFECTCTL_MODEL, else the newest run."
+    ),
 ]
-Write = Annotated[str, typer.Option("--write", help="What to write: masks,overlays,defect-maps.")]
+Write = Annotated[
+    str, typer.Option("--write", help="What to write, with commas: masks, overlays, defect-maps, csv, coco, summary.")
+]
 Recursive = Annotated[
     bool, typer.Option("--recursive/--no-recursive", help="Whether to walk into the sub-folders of a folder.")
 ]
@@ -48,7 +54,29 @@ BatchSize = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Images at once; default: by preset and device.")
 ]
 SkipDone = Annotated[
-    bool, typer.Option("--skip-done/--replace", help="Go on with an earlier run in OUT, or start anew.")
+    bool | None,
+    typer.Option(
+        "--skip-done/--replace",
+        help="Go on with an earlier run in OUT, or start anew; default: anew, but with --watch on.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images of the list.")]
+MaxMpx = Annotated[
+    float, typer.Option("--max-mpx", min=0.001, help="Million pixels of the largest image that is decoded.")
+]
+Watch = Annotated[
+    Path | None, typer.Option("--watch", help="Predict what comes into this folder until stopped, in place of INPUT.")
+]
+MoveDone = Annotated[
+    Path | None, typer.Option("--move-done", help="With --watch: folder that inputs go to once their row is written.")
+]
+Interval = Annotated[float, typer.Option("--interval", min=0.01, help="With --watch: seconds between two looks.")]
+Settle = Annotated[
+    float, typer.Option("--settle", min=0.0, help="With --watch: seconds that a file must stay as it is to be read.")
+]
+Patience = Annotated[
+    float,
+    typer.Option("--patience", min=0.0, help="With --watch: seconds until a file that stays unreadable is given up."),
 ]
 FailOnDefect = Annotated[bool, typer.Option("--fail-on-defect", help="Exit with 4 where any part is NG or UNSURE.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -56,8 +84,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages and no p
 
 
 def command(
-    inputs: Inputs,
     out: Out,
+    inputs: Inputs = None,
     model: Model = None,
     write: Write = "masks",
     recursive: Recursive = True,
@@ -67,7 +95,14 @@ def command(
     precision: Precision = "auto",
     threads: Threads = None,
     batch_size: BatchSize = None,
-    skip_done: SkipDone = False,
+    skip_done: SkipDone = None,
+    limit: Limit = None,
+    max_mpx: MaxMpx = MAX_MPX,
+    watch: Watch = None,
+    move_done: MoveDone = None,
+    interval: Interval = 0.1,
+    settle: Settle = 0.1,
+    patience: Patience = 30.0,
     fail_on_defect: FailOnDefect = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -83,39 +118,70 @@ def command(
     from defectctl.checkpoints.runs import find_model
     from defectctl.checkpoints.weights import read_contract
     from defectctl.inference.device import check_device_name, check_precision_name
-    from defectctl.inference.options import PredictOptions, parse_kinds, parse_threshold
+    from defectctl.inference.options import PredictOptions, of_image, of_tables, parse_kinds, parse_threshold
     from defectctl.inference.sources import list_inputs
 
     set_quiet(quiet)
+    let_opencv_decode(max_mpx)
     check_device_name(device)
     check_precision_name(precision)
-    options = PredictOptions(parse_kinds(write), parse_threshold(threshold), min_area, batch_size, skip_done)
+    kinds = parse_kinds(write)
+    options = PredictOptions(
+        of_image(kinds),
+        parse_threshold(threshold),
+        min_area,
+        batch_size,
+        watch is not None if skip_done is None else skip_done,
+        tables=of_tables(kinds),
+        max_mpx=max_mpx,
+    )
     check_writable(out, "the results folder")
-    files = list_inputs(inputs, out, recursive)
+    if watch is None:
+        watched = None
+        if move_done is not None:
+            raise InputError("--move-done goes with --watch DIR")
+        if not inputs:
+            raise InputError("no INPUT is given; name images or folders, or a folder to --watch")
+        files = list_inputs(inputs, out, recursive)[:limit]
+    else:
+        if inputs or limit:
+            raise InputError("--watch DIR takes the place of INPUT and knows no --limit; leave them out")
+        from defectctl.inference.watch import WatchOptions, check_places
+
+        watched = WatchOptions(watch, move_done, recursive, interval, settle, patience)
+        check_places(watched, out)
+        files = []
     path, why = find_model(model)
     read_contract(path).preset_config()
     say(f"model: {path} ({why})")
 
-    place, arithmetic = _prepare_device(device, precision, threads)
-    summary, used = _predict(files, out, path, options, place, arithmetic)
+    summary, used = _predict(files, watched, out, path, options, device, precision, threads)
     _report(summary, {"model": str(path), "why": why, "out": str(out), **used}, as_json)
+    if used.get("stopped_by", "").startswith("SIG"):
+        raise typer.Exit(EXIT_INTERRUPTED)
     raise typer.Exit(_exit_code(summary, fail_on_defect))
 
 
 def _predict(
     files: list[InputFile],
+    watched: WatchOptions | None,
     out: Path,
     path: Path,
     options: PredictOptions,
-    device: torch.device,
+    device: str,
     precision: str,
+    threads: int | None,
 ) -> tuple[Summary, dict[str, Any]]:
     """Load the model, fill in what the user left to it, and predict; also return the settings that were used."""
-    from defectctl.inference.abilities import tasks_of, thresholds_in_force
-    from defectctl.inference.predict import predict_files
-    from defectctl.inference.runner import load_runner
+    import cv2
 
-    runner, contract = load_runner(path, device, precision, options.batch_size)
+    from defectctl.inference.abilities import tasks_of, thresholds_in_force, warn_of_other_use
+    from defectctl.inference.load import open_runner
+    from defectctl.inference.predict import predict_files
+
+    runner, contract = open_runner(path, device, precision, threads, options.batch_size)
+    cv2.setNumThreads(1)  # images are already worked on side by side
+    warn_of_other_use(contract.calibration, runner.precision, contract.min_area, options)
     tasks = tasks_of(contract)
     box_score = runner.predict.box_score
     options = replace(
@@ -124,21 +190,22 @@ def _predict(
         min_area=contract.min_area if options.min_area is None else options.min_area,
         batch_size=options.batch_size or contract.preset_config().predict.batch_size,
     )
-    with counter(len(files), "predict") as count:
-        summary = predict_files(files, out, runner, contract, path, options, lambda row: count(1))
-    used = {"device": str(device), "precision": precision, "tasks": list(tasks)}
+    used: dict[str, Any] = {"device": str(runner.device), "precision": runner.precision, "tasks": list(tasks)}
+    if watched is not None:
+        from defectctl.inference.watch import watch_folder
+
+        found = watch_folder(watched, out, runner, contract, path, options, _say_row)
+        summary = found.summary
+        used |= {"stopped_by": found.stopped_by, "moved": found.moved, "waiting": len(found.waiting)}
+    else:
+        with counter(len(files), "predict") as count:
+            summary = predict_files(files, out, runner, contract, path, options, lambda row: count(1))
     return summary, {**used, "thresholds": options.thresholds, "min_area": options.min_area}
 
 
-def _prepare_device(device: str, precision: str, threads: int | None) -> tuple[torch.device, str]:
-    import cv2
-
-    from defectctl.inference.device import choose_device, choose_precision, set_threads
-
-    place = choose_device(device)
-    set_threads(threads, place)
-    cv2.setNumThreads(1)  # images are already worked on side by side
-    return place, choose_precision(place, precision)
+def _say_row(row: dict[str, Any]) -> None:
+    if row["verdict"] != "UNREADABLE":  # that has been told with its reason
+        say(f"{row['file']!r}: {row['verdict']}, score {row['score']:.3f}")
 
 
 def _report(summary: Summary, settings: dict[str, Any], as_json: bool) -> None:
@@ -153,6 +220,7 @@ def _report(summary: Summary, settings: dict[str, Any], as_json: bool) -> None:
                 "images": summary.images,
                 **verdicts,
                 "skipped": summary.skipped,
+                "skipped_verdicts": {name.lower(): count for name, count in sorted(summary.earlier.items())},
                 "defects": summary.defects,
                 "removed_small": summary.removed,
                 "seconds": round(summary.seconds, 3),
@@ -180,6 +248,8 @@ def _counted(tasks: Sequence[str]) -> str | None:
 
 
 def _exit_code(summary: Summary, fail_on_defect: bool) -> int:
-    if fail_on_defect and summary.verdicts["NG"] + summary.verdicts["UNSURE"]:
+    """What the command ends with; parts that an earlier run found defective count as well."""
+    found = Counter(summary.verdicts) + summary.earlier
+    if fail_on_defect and found["NG"] + found["UNSURE"]:
         return EXIT_DEFECTS
     return EXIT_FINDINGS if summary.verdicts["UNREADABLE"] else EXIT_OK

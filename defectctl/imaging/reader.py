@@ -10,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from defectctl.errors import InputError
 from defectctl.imaging import tiff_header
 from defectctl.imaging.headers import Header, ImageError, png_pixels_only, read_header
+from defectctl.imaging.limits import MAX_MPX
 from defectctl.imaging.pixel_rule import PixelRule
 
 __all__ = [
@@ -78,7 +79,9 @@ def read_image(path: Path, colour: str = "rgb", rule: PixelRule = _PLAIN_RULE) -
     return decode_image(data, colour, rule, str(path))
 
 
-def decode_image(data: bytes, colour: str = "rgb", rule: PixelRule = _PLAIN_RULE, name: str = "") -> NDArray:
+def decode_image(
+    data: bytes, colour: str = "rgb", rule: PixelRule = _PLAIN_RULE, name: str = "", max_mpx: float = MAX_MPX
+) -> NDArray:
     """Turn the bytes of an image file into pixels.
 
     Palettes are looked up, alpha is dropped, 1-bit pictures become 0/255, the EXIF orientation is applied once,
@@ -89,16 +92,17 @@ def decode_image(data: bytes, colour: str = "rgb", rule: PixelRule = _PLAIN_RULE
         colour: "rgb" or "grey" (ITU-R BT.601 luma).
         rule: which stored range of a 16-bit file is full scale.
         name: how errors call the file.
+        max_mpx: larger images, in million pixels, are refused before they are decoded.
 
     Returns:
         `(H, W, 3)` RGB or `(H, W)` grey, C-contiguous; uint8, or uint16 for files of more than 8 bits.
 
     Raises:
-        ImageError: empty, no image, cut off, damaged, or with floating-point pixels.
+        ImageError: empty, no image, cut off, damaged, too large, or with floating-point pixels.
     """
     if colour not in COLOURS:
         raise ValueError(f"colour must be one of {COLOURS}, not {colour!r}")
-    header, pixels = _decode(data, name, luma=colour == "grey")
+    header, pixels = _decode(data, name, colour == "grey", max_mpx)
     pixels = _to_grey(pixels) if colour == "grey" else _to_rgb(pixels)
     if pixels.dtype == np.uint16:
         pixels = _stretch(pixels, rule)
@@ -158,10 +162,11 @@ def turn_upright(pixels: NDArray, orientation: int) -> NDArray:
     return np.ascontiguousarray(pixels)
 
 
-def _decode(data: bytes, name: str, luma: bool = False) -> tuple[Header, NDArray]:
+def _decode(data: bytes, name: str, luma: bool = False, max_mpx: float = MAX_MPX) -> tuple[Header, NDArray]:
     """Header and stored pixels: grey `(H, W)` or BGR `(H, W, 3)`, not yet turned."""
     try:
         header = read_header(data)
+        _refuse_giant(header, max_mpx)
         # Of a JPEG the luma alone is cheaper; other kinds go through one conversion for every bit depth.
         pixels = _opencv(_bare(data, header), _LUMA if luma and header.kind == "JPEG" else _STORED)
         _check(pixels, header)
@@ -170,6 +175,13 @@ def _decode(data: bytes, name: str, luma: bool = False) -> tuple[Header, NDArray
     except ImageError as error:
         raise ImageError(error.reason, name) from error
     return header, cv2.bitwise_not(pixels) if header.negative else pixels
+
+
+def _refuse_giant(header: Header, max_mpx: float) -> None:
+    mpx = header.width * header.height / 1e6
+    if mpx > max_mpx:
+        size = f"{header.width}x{header.height} pixels ({mpx:.4g} Mpx)"
+        raise ImageError(f"it has {size}, more than the limit of {max_mpx:g} Mpx (predict --max-mpx raises it)")
 
 
 def _bare(data: bytes, header: Header) -> bytes:
@@ -191,13 +203,14 @@ def _refuse_gap(data: bytes) -> None:
     """Raise where libjpeg ran out of data before the end marker and filled the rest of the picture with grey 128.
 
     A picture may end in that very grey. To tell, more data is put before the end marker: a complete picture does not
-    take it, one with a gap changes. Pillow decodes here because OpenCV lets libjpeg print about it.
+    take it, one with a gap changes. Pillow decodes here because OpenCV lets libjpeg print about it; its own limit of
+    size is passed by, since ours was kept.
     """
     end = data.rfind(b"\xff\xd9")
     try:
         with (
-            Image.open(io.BytesIO(data)) as stored,
-            Image.open(io.BytesIO(data[:end] + bytes(range(1, 255)) * 8 + data[end:])) as longer,
+            JpegImageFile(io.BytesIO(data)) as stored,
+            JpegImageFile(io.BytesIO(data[:end] + bytes(range(1, 255)) * 8 + data[end:])) as longer,
         ):
             same = stored.tobytes() == longer.tobytes()
     except OSError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from defectctl.checkpoints.contract import Contract
-from defectctl.messages import say
+from defectctl.inference.options import PredictOptions
+from defectctl.messages import say, warn
 from defectctl.models.registry import find_entry
 
 EVEN_CHANCE = 0.5
@@ -67,3 +69,23 @@ def kinds_that_can_be_written(kinds: Sequence[str], tasks: Iterable[str], name: 
     elif left_out:
         say(f"model '{name}' decides about whole parts: no {', no '.join(left_out)}; the verdicts stand in the journal")
     return tuple(kind for kind in kinds if kind in possible)
+
+
+def warn_of_other_use(calibration: Mapping[str, Any], precision: str, min_area: int, options: PredictOptions) -> None:
+    """Warn where a promise was made for another precision or smallest area than those in use.
+
+    Args:
+        calibration: of the contract; nothing is said where it promises nothing, or other thresholds are asked for.
+        precision, min_area: of the runner, of the contract.
+    """
+    promised = calibration.get("promises") or (calibration.get("pixel") or {}).get("promises")
+    if not promised or options.thresholds is not None:
+        return
+    made = calibration.get("precision")
+    if made not in (None, precision):
+        warn(f"the thresholds were calibrated in {made}, this run is in {precision}: what they promise may not hold")
+    if options.min_area not in (None, min_area):
+        warn(
+            f"the thresholds were calibrated with defects of at least {min_area} pixels, this run takes "
+            f"{options.min_area}: what they promise may not hold"
+        )

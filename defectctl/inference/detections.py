@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from defectctl.imaging.boxes import nms
 from defectctl.imaging.geometry import Geometry
-from defectctl.models.output import Boxes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from defectctl.models.output import Boxes
 
 SCORE_FLOOR = 0.001
 """Boxes of lower scores are dropped: they cost time and move average precision by nothing that can be seen."""
@@ -42,20 +46,25 @@ class FoundBoxes:
         return FoundBoxes(self.boxes[enough], self.scores[enough], self.labels[enough])
 
 
-def candidates(found: Boxes, geometry: Geometry) -> FoundBoxes:
-    """Bring one network input's raw boxes to image pixels.
+def as_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """A tensor of any device as an array, floats as float32 (numpy has no bfloat16); an array as it is."""
+    if isinstance(values, np.ndarray):
+        return values
+    return (values.float() if values.is_floating_point() else values).cpu().numpy()
+
+
+def candidates(found: Boxes | FoundBoxes, geometry: Geometry) -> FoundBoxes:
+    """Bring one network input's raw boxes, in network pixels, to image pixels.
 
     Clipped to what the input shows of the image; boxes below `SCORE_FLOOR`, outside the image or with numbers that are
     not finite are dropped.
     """
     enough = found.scores >= SCORE_FLOOR
-    corners = found.boxes[enough].float().cpu().numpy()
-    scores = found.scores[enough].float().cpu().numpy()
-    labels = found.labels[enough].cpu().numpy().astype(np.int64)
+    corners, scores, labels = (as_array(values[enough]) for values in (found.boxes, found.scores, found.labels))
     corners = geometry.to_image(corners)
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(corners).all(axis=1) & (corners[:, 2:] > corners[:, :2]).all(axis=1)
-    return FoundBoxes(corners[whole], scores[whole], labels[whole])
+    return FoundBoxes(corners[whole], scores[whole], labels[whole].astype(np.int64))
 
 
 def choose(parts: Iterable[FoundBoxes], overlap: float) -> FoundBoxes:
@@ -70,8 +79,3 @@ def choose(parts: Iterable[FoundBoxes], overlap: float) -> FoundBoxes:
     )
     kept = nms(boxes, scores, overlap, labels, MOST_BOXES)
     return FoundBoxes(boxes[kept], scores[kept], labels[kept])
-
-
-def in_float32(found: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Raw detections in float32: bfloat16 has too few digits for the edges of a box."""
-    return [level.float() for level in found]

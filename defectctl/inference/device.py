@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 CPU_BATCH, CUDA_BATCH = 8, 32
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device as far as the pipeline looks at one, where there is no torch: `cpu` or `cuda`, and its number."""
+
+    type: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.type if self.type == "cpu" else f"{self.type}:{self.index}"
 
 
 def check_device_name(name: str) -> None:
@@ -81,7 +93,7 @@ def nvidia_driver_present() -> bool:
     return bool(shutil.which("nvidia-smi") or ctypes.util.find_library("nvcuda" if os.name == "nt" else "cuda"))
 
 
-def default_batch_size(device: torch.device) -> int:
+def default_batch_size(device: torch.device | Place) -> int:
     """Images a pass where neither the user nor the preset says."""
     return CUDA_BATCH if device.type == "cuda" else CPU_BATCH
 
@@ -139,8 +151,12 @@ def _cores() -> int:
     """Cores this process may use: torch's first answer counts physical ones, the affinity mask what is allowed."""
     import torch
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(torch.get_num_threads(), allowed)
+    return min(torch.get_num_threads(), allowed_cores())
+
+
+def allowed_cores() -> int:
+    """Cores, hyper-threads counted each, that the system lets this process use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compute_type(precision: str) -> torch.dtype:

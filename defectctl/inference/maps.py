@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
 
 from defectctl.imaging.geometry import Geometry
-from defectctl.inference.detections import FoundBoxes
+from defectctl.inference.detections import FoundBoxes, as_array
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 UPSAMPLE_VALUES = 1 << 26
 """Logits held at full size at once (256 MB in float32); larger groups are brought back in parts."""
@@ -17,7 +20,7 @@ UPSAMPLE_VALUES = 1 << 26
 
 @dataclass(slots=True)
 class Maps:
-    """One picture's result; maps lie on the device, at the picture's own size.
+    """One picture's result; maps lie on the runner's device, at the picture's own size: tensors or arrays.
 
     Attributes:
         class_map: `(H, W)` uint8, class index, 0 background; all 0 where the model delivers no mask.
@@ -27,15 +30,21 @@ class Maps:
         boxes: the boxes found; None where the model detects none.
     """
 
-    class_map: Tensor
-    defect: Tensor
+    class_map: Tensor | np.ndarray
+    defect: Tensor | np.ndarray
     has_mask: bool = True
     probability: float | None = None
     boxes: FoundBoxes | None = None
 
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """`class_map` and `defect` as arrays in the processor's memory."""
+        return as_array(self.class_map), as_array(self.defect)
+
 
 def empty_maps(height: int, width: int, device: torch.device) -> Maps:
     """The maps of a model that delivers no mask."""
+    import torch
+
     nothing = torch.zeros((height, width), dtype=torch.uint8, device=device)
     return Maps(nothing, nothing, has_mask=False)
 
@@ -76,12 +85,12 @@ def decide(scores: Tensor, defect: Tensor, pixel_threshold: float | None = None)
             background says; None: the most probable class, background among them.
     """
     if pixel_threshold is None:
-        return scores.argmax(dim=-3).to(torch.uint8)
+        return scores.argmax(dim=-3).byte()
     level = pixel_level(pixel_threshold)
     if scores.shape[-3] == 2:
-        return (defect >= level).to(torch.uint8)
+        return (defect >= level).byte()
     # Indexing `...` keeps a view: the planes of the defect classes are read where they lie.
-    classes = scores[..., 1:, :, :].argmax(dim=-3).to(torch.uint8).add_(1)
+    classes = scores[..., 1:, :, :].argmax(dim=-3).byte().add_(1)
     return classes.masked_fill_(defect < level, 0)
 
 
@@ -102,18 +111,20 @@ def background(logits: Tensor, activation: str) -> Tensor:
     """P(background) `(N, h, w)` alone: what `probabilities` has in its first plane, without the others."""
     if activation == "sigmoid":
         return logits[:, 0].sigmoid()
-    return torch.exp(logits[:, 0] - torch.logsumexp(logits, dim=1))
+    return (logits[:, 0] - logits.logsumexp(dim=1)).exp()
 
 
 def defect_byte(background_probability: Tensor) -> Tensor:
     """round(255 * (1 - P(background))), uint8."""
-    return ((1 - background_probability) * 255).round_().clamp_(0, 255).to(torch.uint8)
+    return ((1 - background_probability) * 255).round_().clamp_(0, 255).byte()
 
 
 def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
     """Bilinear to another size, `align_corners=False`; as it is where it has that size already."""
     if logits.shape[-2:] == (height, width):
         return logits
+    from torch.nn import functional
+
     return functional.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from defectctl.errors import InputError, nearest
+from defectctl.imaging.limits import MAX_MPX
 
-KINDS = ("masks", "overlays", "defect-maps")
+IMAGE_KINDS = ("masks", "overlays", "defect-maps")
+"""What `--write` can name that is one file an image."""
+TABLE_KINDS = ("csv", "coco", "summary")
+"""What `--write` can name that speaks of all images, written from the journal's rows at the end."""
+KINDS = (*IMAGE_KINDS, *TABLE_KINDS)
 """What `--write` can name."""
 
 
@@ -15,12 +20,14 @@ class PredictOptions:
     """How images are predicted and what is written.
 
     Attributes:
-        write: which of `KINDS`.
+        write: which of `IMAGE_KINDS`.
         thresholds: `ng` and `ok`, see `postprocess.verdict`; None: the model's. Its pixel threshold stays either way.
         min_area: components with fewer pixels become background; None: the model's.
         batch_size: images at once; None: 8.
         skip_done: go on with the journal in OUT instead of replacing it.
         read_threads, write_threads: threads that decode, and that post-process and encode.
+        tables: which of `TABLE_KINDS`.
+        max_mpx: larger images, in million pixels, are refused before they are decoded.
     """
 
     write: tuple[str, ...] = ("masks",)
@@ -30,6 +37,8 @@ class PredictOptions:
     skip_done: bool = False
     read_threads: int = 2
     write_threads: int = 2
+    tables: tuple[str, ...] = ()
+    max_mpx: float = MAX_MPX
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -45,6 +54,16 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     if not kinds:
         raise InputError(f"--write names nothing; choose {', '.join(KINDS)}")
     return kinds
+
+
+def of_image(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `KINDS` that are files of one image."""
+    return tuple(kind for kind in kinds if kind in IMAGE_KINDS)
+
+
+def of_tables(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `KINDS` that speak of all images."""
+    return tuple(kind for kind in kinds if kind in TABLE_KINDS)
 
 
 def parse_threshold(text: str | None) -> dict[str, float] | None:

@@ -19,18 +19,20 @@ from defectctl.fileio import sha256_file
 from defectctl.imaging.pixel_rule import PixelRule
 from defectctl.imaging.reader import ImageError, decode_image
 from defectctl.inference.abilities import kinds_that_can_be_written, tasks_of, thresholds_in_force
+from defectctl.inference.base_runner import Runner
 from defectctl.inference.device import default_batch_size
-from defectctl.inference.journal import Journal, read_journal
+from defectctl.inference.journal import Journal, brief_rows
 from defectctl.inference.maps import Maps
 from defectctl.inference.options import PredictOptions
 from defectctl.inference.postprocess import clean, detections, image_score, verdict
 from defectctl.inference.prediction import VERDICTS, Prediction
-from defectctl.inference.runner import TorchRunner
 from defectctl.inference.sources import InputFile
 from defectctl.inference.writers import ROW_KEYS, ResultWriter, check_folders
 from defectctl.loading.prefetch import prefetch
 from defectctl.messages import say, warn
 
+LISTED = 100_000
+"""Unreadable files that are listed in a summary; all of them stand in the journal."""
 BATCH_PIXELS = 1 << 26
 """Pixels of the images in one batch at most (a single image may be larger)."""
 DEEPEST_USUAL = 1 << 14
@@ -46,6 +48,7 @@ class Summary:
         defects: instances by class name, every class listed; boxes where the model only detects.
         unreadable: file and reason of each image that could not be read.
         skipped: images that an earlier run had done.
+        earlier: the verdicts of these.
         removed: components below the minimum area.
         seconds: from the first image read to the last row written.
     """
@@ -56,6 +59,7 @@ class Summary:
     skipped: int = 0
     removed: int = 0
     seconds: float = 0.0
+    earlier: Counter[str] = field(default_factory=Counter)
 
     @property
     def images(self) -> int:
@@ -64,7 +68,7 @@ class Summary:
 
 
 @dataclass(slots=True)
-class _Loaded:
+class Loaded:
     """One input after reading: a picture, or the reason why there is none."""
 
     item: InputFile
@@ -76,7 +80,7 @@ class _Loaded:
 def predict_files(
     inputs: list[InputFile],
     out: Path,
-    runner: TorchRunner,
+    runner: Runner,
     contract: Contract,
     model: Path,
     options: PredictOptions,
@@ -95,9 +99,9 @@ def predict_files(
         InputError: none of the images could be read (nothing is left behind), or names of inputs and results clash.
         RunError: the device's memory does not hold a single image.
     """
-    run = _Run(out, runner, contract, model, options, progress)
-    check_folders(inputs, run.kinds)
-    todo = run.without_done(inputs)
+    run = Run(out, runner, contract, model, options, progress)
+    check_folders(inputs, run.kinds, out)
+    todo = run.todo = run.without_done(inputs)
     started = time.perf_counter()
     with run.journal:
         run.go(todo)
@@ -105,13 +109,13 @@ def predict_files(
     return run.summary
 
 
-class _Run:
+class Run:
     """The state of one `predict_files`: journal, writers, and rows that wait for their files."""
 
     def __init__(
         self,
         out: Path,
-        runner: TorchRunner,
+        runner: Runner,
         contract: Contract,
         model: Path,
         options: PredictOptions,
@@ -121,8 +125,9 @@ class _Run:
         classes = [ClassInfo(n, c) for n, c in zip(contract.classes, contract.colours, strict=True)]
         self.tasks = tasks_of(contract)
         self.kinds = kinds_that_can_be_written(options.write, self.tasks, contract.preset["model"]["name"])
-        self.writer = ResultWriter(out, self.kinds, classes)
-        self.journal = Journal(out, keep=options.skip_done)
+        self.writer = ResultWriter(out, self.kinds, classes, options.tables, "segmentation" in self.tasks)
+        self.todo: list[InputFile] = []
+        self.journal = Journal(out, options.skip_done, lambda: self.writer.remove_torn(self.todo), self.writer.finish)
         self.box_score = runner.predict.box_score
         self.thresholds = thresholds_in_force(contract.thresholds, self.tasks, self.box_score, options.thresholds)
         self.min_area = contract.min_area if options.min_area is None else options.min_area
@@ -140,19 +145,24 @@ class _Run:
         """The inputs that the journal does not hold yet, with this model, these settings and these files."""
         if not self.options.skip_done:
             return inputs
-        rows = read_journal(self.journal.path)
-        todo = [item for item in inputs if not self._is_done(item, rows.get(item.file))]
+        rows = brief_rows(self.journal.path)
+        todo = [item for item in inputs if not self.is_done(item, rows.get(item.file))]
         self.summary.skipped = len(inputs) - len(todo)
-        return todo
+        waiting = {item.file for item in todo}
+        self.summary.earlier.update(rows[item.file]["verdict"] for item in inputs if item.file not in waiting)
+        return self.writer.set_apart(todo, rows)
 
-    def _is_done(self, item: InputFile, row: dict[str, Any] | None) -> bool:
+    def is_done(self, item: InputFile, row: dict[str, Any] | None) -> bool:
+        """Whether a row of `journal.brief_rows` says all that a prediction of the input would say."""
         if row is None or row.get("verdict") == "UNREADABLE":
             return False
         same_model = row.get("model", {}).get("sha256") == self.settings["model"]["sha256"]
         same = same_model and all(row.get(key) == self.settings[key] for key in ("thresholds", "min_area"))
-        results = [row.get(ROW_KEYS[kind]) for kind in self.kinds]
-        there = all(name and (self.out / name).is_file() for name in results)
-        return same and there and all(row.get(key) == value for key, value in _stamp(item.path).items())
+        try:
+            stamp = item.stamp()
+        except OSError:  # gone since it was listed: to be reported as unreadable
+            return False
+        return same and self.writer.has_all(row) and all(row.get(key) == value for key, value in stamp.items())
 
     def go(self, todo: list[InputFile]) -> None:
         """Predict all of `todo`; what is finished when an error or Ctrl-C comes is still put into the journal."""
@@ -162,7 +172,7 @@ class _Run:
             try:
                 for batch, maps in self._predicted(todo):
                     for loaded, found in zip(batch, maps, strict=True):
-                        pending.append(pool.submit(self._finish, loaded, found))
+                        pending.append(pool.submit(self.finish, loaded, found))
                     while len(pending) > depth:
                         self._record(pending.popleft().result())
                 while pending:
@@ -184,41 +194,44 @@ class _Run:
             if future.exception() is None:
                 self._record(future.result())
 
-    def _predicted(self, todo: list[InputFile]) -> Iterator[tuple[list[_Loaded], list[Maps | None]]]:
+    def _predicted(self, todo: list[InputFile]) -> Iterator[tuple[list[Loaded], list[Maps | None]]]:
         """Batches of images with their maps, still on the device; None for what could not be read."""
         depth = 2 * self.batch_size
-        batch: list[_Loaded] = []
+        batch: list[Loaded] = []
         pixels = 0
-        for loaded in prefetch(todo, self._read, threads=self.options.read_threads, depth=depth):
+        for loaded in prefetch(todo, self.read, threads=self.options.read_threads, depth=depth):
             size = 0 if loaded.picture is None else loaded.picture.shape[0] * loaded.picture.shape[1]
             if batch and (len(batch) >= self.batch_size or pixels + size > BATCH_PIXELS):
-                yield batch, self._maps(batch)
+                yield batch, self.maps(batch)
                 batch, pixels = [], 0
             batch.append(loaded)
             pixels += size
         if batch:
-            yield batch, self._maps(batch)
+            yield batch, self.maps(batch)
 
-    def _read(self, item: InputFile) -> _Loaded:
+    def read(self, item: InputFile) -> Loaded:
+        """Read and decode one input; where that fails its reason takes the place of the picture."""
         stamp: dict[str, int] = {}
         try:
-            stamp = _stamp(item.path)
-            data = item.path.read_bytes()
-            picture = decode_image(data, self.runner.input.colour, self.contract.pixels, item.file)
+            stamp = item.stamp()
+            data = item.read(self.options.max_mpx)
+            colour, rule = self.runner.input.colour, self.contract.pixels
+            picture = decode_image(data, colour, rule, item.file, self.options.max_mpx)
         except OSError as error:
-            return _Loaded(item, stamp, reason=f"cannot be opened: {error.strerror or error}")
+            return Loaded(item, stamp, reason=f"cannot be opened: {error.strerror or error}")
         except ImageError as error:
-            return _Loaded(item, stamp, reason=error.reason)
-        return _Loaded(item, stamp, picture)
+            return Loaded(item, stamp, reason=error.reason)
+        return Loaded(item, stamp, picture)
 
-    def _maps(self, batch: list[_Loaded]) -> list[Maps | None]:
+    def maps(self, batch: list[Loaded]) -> list[Maps | None]:
+        """Run the network once; None for what could not be read."""
         readable = [loaded for loaded in batch if loaded.picture is not None]
         for loaded in readable:
             self._say_depth(loaded)
         found = iter(self.runner.maps([loaded.picture for loaded in readable]))
         return [None if loaded.picture is None else next(found) for loaded in batch]
 
-    def _say_depth(self, loaded: _Loaded) -> None:
+    def _say_depth(self, loaded: Loaded) -> None:
         """Say once how 16-bit images are read where the model's rule does not come from 16-bit training images."""
         picture = loaded.picture
         if self._said_depth or picture is None or picture.dtype != np.uint16 or self.contract.pixels != PixelRule():
@@ -232,7 +245,7 @@ class _Run:
                 "on another range; train on images of this camera, so that their range is stored in the model"
             )
 
-    def _finish(self, loaded: _Loaded, maps: Maps | None) -> dict[str, Any]:
+    def finish(self, loaded: Loaded, maps: Maps | None) -> dict[str, Any]:
         """Post-process and write one image's files; return its row."""
         files: dict[str, str] = {}
         if maps is None:
@@ -246,7 +259,7 @@ class _Run:
         return {**row, **dict.fromkeys(ROW_KEYS.values()), **files, **self.settings, **loaded.stamp}
 
     def _decide(self, item: InputFile, maps: Maps) -> Prediction:
-        class_map, defect = maps.class_map.cpu().numpy(), maps.defect.cpu().numpy()
+        class_map, defect = maps.arrays()
         height, width = class_map.shape
         cleaned = clean(class_map, defect, self.min_area)
         score = image_score(maps, cleaned.instances, self.box_score)
@@ -264,16 +277,21 @@ class _Run:
             maps.probability,
         )
 
-    def _record(self, row: dict[str, Any]) -> None:
-        """Append a row; unreadable ones wait until the first result exists, so that a run of nothing leaves nothing."""
+    def count(self, row: dict[str, Any]) -> None:
+        """Take a row into the summary, and say if it is about an unreadable image."""
         self.summary.verdicts[row["verdict"]] += 1
         self.summary.removed += row["removed_small"]
         instances = row["defects"] if "segmentation" in self.tasks else row.get("boxes", [])
         for name, count in Counter(one["class"] for one in instances).items():
             self.summary.defects[name] += count
         if row["verdict"] == "UNREADABLE":
-            self.summary.unreadable.append({"file": row["file"], "reason": row["reason"]})
-            warn(f"'{row['file']}' is left out: {row['reason']}")
+            if len(self.summary.unreadable) < LISTED:
+                self.summary.unreadable.append({"file": row["file"], "reason": row["reason"]})
+            warn(f"{row['file']!r} is left out: {row['reason']}")
+
+    def _record(self, row: dict[str, Any]) -> None:
+        """Append a row; unreadable ones wait until the first result exists, so that a run of nothing leaves nothing."""
+        self.count(row)
         readable = self.summary.images - self.summary.verdicts["UNREADABLE"]
         self._held.append(row)
         if readable:
@@ -282,9 +300,3 @@ class _Run:
             self._held = []
         if self.progress is not None:
             self.progress(row)
-
-
-def _stamp(path: Path) -> dict[str, int]:
-    """Size and time of change of an input, by which `--skip-done` knows it again."""
-    status = path.stat()
-    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}

@@ -28,6 +28,7 @@ class Prediction:
         score: image score, 0..1; None where unreadable.
         removed: components that were smaller than the minimum area.
         reason: why the image is unreadable, else None.
+        outlines: COCO run-length of each of `instances`, where they are wanted; else None.
     """
 
     file: str
@@ -42,6 +43,7 @@ class Prediction:
     boxes: list[Detection] | None = None
     probability: float | None = None
     reason: str | None = None
+    outlines: list[dict[str, Any]] | None = None
 
     def to_row(self, class_names: list[str]) -> dict[str, Any]:
         """The part of a `predictions.jsonl` row that speaks of the image."""
@@ -62,6 +64,9 @@ class Prediction:
             ],
             "removed_small": self.removed,
         }
+        if self.outlines is not None:
+            for defect, outline in zip(row["defects"], self.outlines, strict=True):
+                defect["rle"] = outline
         if self.boxes is not None:
             row["boxes"] = [
                 {

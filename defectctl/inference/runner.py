@@ -13,19 +13,17 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from defectctl.config.schema import InputConfig, PredictConfig
-from defectctl.errors import InputError, RunError
-from defectctl.inference.detections import candidates, choose, in_float32
-from defectctl.inference.device import autocast, compute_type, default_batch_size
+from defectctl.inference.base_runner import RawOutput, Runner, chosen_boxes
+from defectctl.inference.device import autocast, compute_type
 from defectctl.inference.maps import Maps, empty_maps, maps_from_logits
-from defectctl.inference.tiling import RawOutput, tiled_maps
+from defectctl.inference.tiling import tiled_maps
 from defectctl.loading.network_input import to_network
-from defectctl.messages import warn
 
 if TYPE_CHECKING:
     from defectctl.checkpoints.contract import Contract
 
 
-class TorchRunner:
+class TorchRunner(Runner):
     """A network in evaluation mode with the input geometry it was trained for.
 
     Args:
@@ -51,48 +49,28 @@ class TorchRunner:
         predict: PredictConfig | None = None,
         pixel_threshold: float | None = None,
     ) -> None:
-        self.input = input
-        self.predict = predict or PredictConfig()
-        self.pixel_threshold = pixel_threshold
-        self.device = device
+        super().__init__(input, device, predict, pixel_threshold)
         self.precision = precision
         self.model = fold_batch_norm(copy.deepcopy(model).eval()) if fold else model
         if fold and precision != "float32":
             _store_weights_in(self.model, compute_type(precision))
         self.model.to(memory_format=torch.channels_last)
-        self._largest_batch: int | None = None
 
     def maps(self, pictures: list[np.ndarray]) -> list[Maps]:
-        """Predict pictures, `(H, W)` or `(H, W, 3)`, uint8 or uint16, sizes may differ.
+        """Predict pictures, `(H, W)` or `(H, W, 3)`, uint8 or uint16, sizes may differ; maps stay on the device.
 
-        The model is switched to evaluation mode and left there. Where the device's memory does not hold the batch (of
-        pictures, or of tiles) it is halved, with a warning, and stays so.
+        The model is switched to evaluation mode and left there. For full memory see `Runner.maps`.
 
         Raises:
             RunError: not even a single picture fits.
         """
         self.model.eval()
-        tiled = self.input.mode == "tile"
-        at_once = (self.predict.batch_size or default_batch_size(self.device)) if tiled else len(pictures)
-        results: list[Maps] = []
-        while len(results) < len(pictures):
-            size = min(at_once, self._largest_batch or at_once)
-            left = pictures[len(results) :]
-            try:
-                results += self._tiles(left, size) if tiled else self._batch(left[:size])
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                self._halve(size if tiled else min(size, len(left)), error, "tiles" if tiled else "pictures")
-        return results
+        return super().maps(pictures)
 
-    def _halve(self, size: int, error: RuntimeError, what: str) -> None:
-        if size <= 1:
-            raise RunError(
-                f"the memory of {self.device} does not hold a single picture; use a smaller picture or another --device"
-            ) from error
-        self._largest_batch = size // 2
-        warn(f"out of memory on {self.device} with {size} {what} at once; going on with {self._largest_batch}")
+    def _memory_is_full(self, error: Exception) -> bool:
+        return out_of_memory(error)
+
+    def _free_memory(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -104,12 +82,12 @@ class TorchRunner:
             found = maps_from_logits(raw.logits, geometries, self.predict.activation, self.pixel_threshold)
         else:
             found = [empty_maps(where.height, where.width, self.device) for where in geometries]
-        chances = None if raw.probabilities is None else raw.probabilities.tolist()
-        for number, (maps, where) in enumerate(zip(found, geometries, strict=True)):
-            if chances is not None:
-                maps.probability = chances[number]
-            if raw.boxes is not None:
-                maps.boxes = choose([candidates(raw.boxes[number], where)], self.predict.box_iou)
+        if raw.probabilities is not None:
+            for maps, chance in zip(found, raw.probabilities.tolist(), strict=True):
+                maps.probability = chance
+        if raw.boxes is not None:
+            for maps, boxes in zip(found, chosen_boxes(raw.boxes, geometries, self.predict.box_iou), strict=True):
+                maps.boxes = boxes
         return found
 
     @torch.inference_mode()
@@ -132,7 +110,7 @@ class TorchRunner:
             output = self.model(images)
             boxes = None
             if output.detections is not None:
-                boxes = self.model.decode(replace(output, detections=in_float32(output.detections)))
+                boxes = self.model.decode(replace(output, detections=_in_float32(output.detections)))
         logits, verdict = output.mask_logits, output.image_logit
         return RawOutput(
             None if logits is None else logits.float(), None if verdict is None else verdict.float().sigmoid(), boxes
@@ -147,6 +125,11 @@ class TorchRunner:
         with autocast(self.device, self.precision):
             found = self.model(images).mask_logits
             return None if found is None else found.float()
+
+
+def _in_float32(found: list[Tensor]) -> list[Tensor]:
+    """Raw detections in float32: bfloat16 has too few digits for the edges of a box."""
+    return [level.float() for level in found]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -200,18 +183,9 @@ def load_runner(
     from defectctl.checkpoints.weights import load_model
 
     model, contract = load_model(path, device)
-    pixel = contract.thresholds.get("pixel")
-    if pixel is not None and not _is_chance(pixel):
-        raise InputError(
-            f"{path} holds a damaged contract: its pixel threshold is {pixel!r}, not a probability above 0; "
-            "use an undamaged copy of the file"
-        )
+    pixel = contract.pixel_threshold(path)
     preset = contract.preset_config()
     predict = preset.predict if batch_size is None else preset.predict.model_copy(update={"batch_size": batch_size})
     model.eval()
     runner = TorchRunner(model, preset.input, device, precision, fold=True, predict=predict, pixel_threshold=pixel)
     return runner, contract
-
-
-def _is_chance(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1

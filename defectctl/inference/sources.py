@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from defectctl.errors import InputError
 from defectctl.formats.base import IMAGE_ENDINGS
+from defectctl.inference.result_names import result_names
 from defectctl.messages import say
 
 NOT_IMAGES = ("thumbs.db", "desktop.ini")
+
+BYTES_PER_PIXEL = 8
+"""Four channels of 16 bits: no file of a readable image holds more for each of its pixels, but for its headers."""
+MOST_HEADERS = 1 << 26
+"""Bytes of colour profiles, previews and the like that a file may have beside its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,28 @@ class InputFile:
     file: str
     result: str
 
+    def stamp(self) -> dict[str, int]:
+        """Size and time of change of the file, by which `--skip-done` knows it again.
+
+        Raises:
+            OSError: it is gone, or it is no file: to read a pipe or a device might never end.
+        """
+        status = self.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is a folder, a pipe or a device, not a file")
+        return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+    def read(self, max_mpx: float) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            OSError: it is gone, or larger than any image of `max_mpx` million pixels.
+        """
+        size = self.path.stat().st_size
+        if size > MOST_HEADERS + BYTES_PER_PIXEL * max_mpx * 1e6:
+            raise OSError(f"it has {size / 1e9:.1f} GB, more than any image of {max_mpx:g} Mpx (--max-mpx)")
+        return self.path.read_bytes()
+
 
 def list_inputs(
     inputs: Sequence[str], out: Path, recursive: bool = True, stdin: Iterable[str] | None = None
@@ -38,8 +66,9 @@ def list_inputs(
     """List the images of files, folders, glob patterns and `-` (one path a line on standard input).
 
     Folders are walked in sorted order; hidden files and files that do not end like images are left out, and so is
-    `out` where it lies inside. A file that is named itself is taken whatever its ending. A path given twice counts
-    once.
+    `out` where it lies inside, also from a pattern. A pattern that matches folders alone means these. A file that is
+    named itself is taken whatever its ending. A path given twice counts once. Where standard input holds a zero byte,
+    paths end with one instead of with a line (`find -print0`).
 
     Raises:
         InputError: a path is missing, a pattern or folder holds no image, or results would overwrite inputs.
@@ -47,7 +76,7 @@ def list_inputs(
     target = _resolve(out)
     files: dict[Path, Path] = {}
     bases: list[Path] = []
-    for path in _expand(inputs, stdin):
+    for path in _expand(inputs, target, stdin):
         found = [path]
         if path.is_dir():
             if _resolve(path) == target:
@@ -68,48 +97,38 @@ def list_inputs(
     return listed
 
 
-def result_names(files: Sequence[str]) -> list[str]:
-    """Names of the results: the stem with `.png`; where two would be one, the full name with `.png` added.
-
-    `a.jpg` becomes `a.png`, but `a.jpg` beside `a.bmp` become `a.jpg.png` and `a.bmp.png`. Names are told apart with
-    case folded, for Windows; names that differ in nothing else get `~2`, `~3`.
-    """
-    names = [PurePosixPath(f).with_suffix(".png").as_posix() for f in files]
-    for _ in range(len(files)):
-        count = Counter(name.casefold() for name in names)
-        clashing = [n for n, name in enumerate(names) if count[name.casefold()] > 1 and name != f"{files[n]}.png"]
-        if not clashing:
-            break
-        for n in clashing:
-            names[n] = f"{files[n]}.png"
-    seen: set[str] = set()
-    for n, name in enumerate(names):
-        number = 1
-        while names[n].casefold() in seen:
-            number += 1
-            names[n] = f"{name.removesuffix('.png')}~{number}.png"
-        seen.add(names[n].casefold())
-    return names
-
-
-def _expand(inputs: Sequence[str], stdin: Iterable[str] | None) -> list[Path]:
+def _expand(inputs: Sequence[str], out: Path, stdin: Iterable[str] | None) -> list[Path]:
     paths: list[Path] = []
     for text in inputs:
         if text == "-":
-            lines = _stdin_lines() if stdin is None else stdin
-            paths += [_existing(line.strip()) for line in lines if line.strip()]
+            lines = split_list(sys.stdin.buffer.read()) if stdin is None else (line.rstrip("\r\n") for line in stdin)
+            paths += [_existing(line) for line in lines if line]
         elif glob.has_magic(text) and not os.path.exists(text):
-            paths += _matches(text)
+            paths += _matches(text, out)
         else:
             paths.append(_existing(text))
     return paths
 
 
-def _stdin_lines() -> list[str]:
+def split_list(data: bytes) -> list[str]:
+    """The paths of a list: one a line, or ended by zero bytes; UTF-8, or UTF-16 with its mark, as Windows writes it.
+
+    Raises:
+        InputError: it is in no such encoding.
+    """
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig").splitlines()
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            text = data.decode("utf-16")
+        else:
+            # On Linux a name may be any bytes; Python carries those that are no UTF-8 in this way.
+            text = data.decode("utf-8-sig", "strict" if os.name == "nt" else "surrogateescape")
     except UnicodeDecodeError as error:
         raise InputError(f"the list of images on standard input is not UTF-8: {error}") from error
+    if "\0" in text:
+        return [name for name in text.split("\0") if name]
+    # Not splitlines: it would break names at characters such as U+2028 and form feed.
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return [line for line in lines if line.strip()]
 
 
 def _existing(text: str) -> Path:
@@ -121,9 +140,14 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _matches(pattern: str) -> list[Path]:
-    found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
-    found = [path for path in found if path.is_file() and _is_image(path.name)]
+def _matches(pattern: str, out: Path) -> list[Path]:
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    found = [path for path in matches if path.is_file() and _is_image(path.name)]
+    found = [path for path in found if out not in _resolve(path).parents]
+    # Folders as a shell would hand them over; where images match as well, the pattern means the images.
+    found = found or [
+        path for path in matches if path.is_dir() and out not in (_resolve(path), *_resolve(path).parents)
+    ]
     if not found:
         raise InputError(f"no image matches '{pattern}'")
     return found
@@ -131,13 +155,14 @@ def _matches(pattern: str) -> list[Path]:
 
 def _walk(folder: Path, out: Path, recursive: bool) -> list[Path]:
     found: list[Path] = []
-    others = 0
+    others = links = 0
 
     def fail(error: OSError) -> None:
         raise InputError(f"folder '{error.filename}' cannot be listed: {error.strerror or error}") from error
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         here = Path(parent)
+        links += sum((here / name).is_symlink() for name in folders if recursive)
         folders[:] = sorted(
             name for name in folders if recursive and not name.startswith(".") and _resolve(here / name) != out
         )
@@ -148,6 +173,8 @@ def _walk(folder: Path, out: Path, recursive: bool) -> list[Path]:
                 others += 1
     if others:
         say(f"{others} file(s) in '{folder}' do not end like images and are left out")
+    if links:
+        say(f"{links} linked folder(s) in '{folder}' are not walked into; name them as inputs to take their images")
     return found
 
 

@@ -17,25 +17,10 @@ from torch import Tensor
 from defectctl.config.schema import InputConfig
 from defectctl.imaging.geometry import Geometry
 from defectctl.imaging.tiles import Tile, blend_weights, tile_grid
+from defectctl.inference.base_runner import RawOutput
 from defectctl.inference.detections import FoundBoxes, candidates, choose
 from defectctl.inference.maps import Maps, decide, defect_byte, empty_maps, probabilities, resize_logits
 from defectctl.loading.network_input import PAD_LEVEL, normalise
-from defectctl.models.output import Boxes
-
-
-@dataclass(slots=True)
-class RawOutput:
-    """What a network says of a batch of its inputs, float32.
-
-    Attributes:
-        logits: `(N, 1 + classes, h, w)`, or None.
-        probabilities: `(N,)` of "this part is defective", or None.
-        boxes: per input, before non-maximum suppression, or None.
-    """
-
-    logits: Tensor | None
-    probabilities: Tensor | None
-    boxes: list[Boxes] | None
 
 
 def tiled_maps(

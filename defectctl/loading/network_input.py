@@ -12,14 +12,10 @@ from torch import Tensor
 from defectctl.config.schema import InputConfig
 from defectctl.dataset.types import UNKNOWN
 from defectctl.imaging.geometry import Geometry
-
-PAD_LEVEL = 0.5
-"""Grey level (of 0..1) around an image that does not fill the network's input."""
+from defectctl.loading.input_rules import PAD_LEVEL, fit_picture, full_scale, normalisation
 
 RESIZE_VALUES = 1 << 26
 """Values of original pictures held in float32 at once (256 MB); more are brought to the input's size in parts."""
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def to_network(
@@ -53,15 +49,14 @@ def to_unit(
             are the images.
     """
     height, width = config.size
-    geometries = [_geometry(p, config) for p in pictures] if geometries is None else list(geometries)
+    geometries = [fit_picture(p, config) for p in pictures] if geometries is None else list(geometries)
     channels = 1 if config.colour == "grey" else 3
     batch = torch.full((len(pictures), channels, height, width), PAD_LEVEL, device=device).contiguous(
         memory_format=torch.channels_last
     )
     for rows in _same_kind(pictures):
         stacked = torch.from_numpy(np.stack([pictures[i] for i in rows])).to(device, non_blocking=True)
-        full_scale = 65535.0 if stacked.dtype == torch.uint16 else 255.0
-        images = stacked.float().div_(full_scale)
+        images = stacked.float().div_(full_scale(pictures[rows[0]]))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         where = geometries[rows[0]]
         images = _resize(images, where.inner_height, where.inner_width)
@@ -74,9 +69,7 @@ def normalise(images: Tensor, config: InputConfig) -> Tensor:
     if config.normalise == "zero-one":
         return images
     channels = images.shape[1]
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
-    if channels == 1:
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    mean, std = normalisation(channels)
     shape = (1, channels, 1, 1)
     return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
 
@@ -102,15 +95,6 @@ def masks_to_network(
             tensor = F.interpolate(tensor, (where.inner_height, where.inner_width), mode="nearest-exact")
         batch[(row, *where.inside)] = tensor[0, 0]
     return batch
-
-
-def _geometry(picture: np.ndarray, config: InputConfig) -> Geometry:
-    (height, width), size = picture.shape[:2], config.size
-    if config.mode != "tile":
-        return Geometry.fit(width, height, *size, config.mode)
-    if height > size[0] or width > size[1]:
-        raise ValueError(f"a tile of {width}x{height} does not go into an input of {size[1]}x{size[0]}")
-    return Geometry.tile(width, height, *size)
 
 
 def _same_kind(pictures: Sequence[np.ndarray]) -> list[list[int]]:

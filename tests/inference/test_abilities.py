@@ -6,7 +6,13 @@ import pytest
 
 from defectctl.checkpoints.contract import Contract
 from defectctl.errors import InputError
-from defectctl.inference.abilities import kinds_that_can_be_written, tasks_of, thresholds_in_force
+from defectctl.inference.abilities import (
+    kinds_that_can_be_written,
+    tasks_of,
+    thresholds_in_force,
+    warn_of_other_use,
+)
+from defectctl.inference.options import PredictOptions
 
 ALL = ("masks", "overlays", "defect-maps")
 
@@ -57,3 +63,22 @@ def test_the_contract_names_the_model() -> None:
     assert tasks_of(Contract({"model": {"name": "yolov5s"}}, [], [])) == ("detection",)
     with pytest.raises(InputError, match="no model is called"):
         tasks_of(Contract({}, [], []))
+
+
+@pytest.mark.parametrize(
+    ("options", "precision", "words"),
+    [
+        ({}, "bf16", []),
+        ({}, "float32", ["calibrated in bf16, this run is in float32"]),
+        ({"min_area": 9}, "bf16", ["at least 4 pixels, this run takes 9"]),
+        ({"min_area": 4}, "bf16", []),
+        ({"thresholds": {"ng": 0.5}, "min_area": 9}, "float32", []),
+    ],
+)
+def test_a_promise_is_warned_of_where_the_run_differs_from_the_calibration(capsys, options, precision, words) -> None:
+    promised = {"promises": {"escape": {"limit": 0.01}}, "precision": "bf16"}
+    warn_of_other_use(promised, precision, 4, PredictOptions(**options))
+    said = capsys.readouterr().err
+    assert all(word in said for word in words) and len(said.splitlines()) == len(words)
+    warn_of_other_use({"promises": {}, "precision": "bf16"}, "float32", 4, PredictOptions(min_area=9))
+    assert capsys.readouterr().err == ""

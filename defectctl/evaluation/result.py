@@ -13,7 +13,7 @@ from defectctl.evaluation.scored import Scored
 from defectctl.metrics.bootstrap import intervals
 from defectctl.metrics.image_level import image_metrics
 from defectctl.metrics.instances import cost
-from defectctl.metrics.reliability import part_reliability
+from defectctl.metrics.reliability import part_reliability, pixel_reliability
 from defectctl.metrics.summary import all_metrics
 from defectctl.metrics.table import ImageTable
 
@@ -47,19 +47,21 @@ def build_result(scored: Scored, asked: Asked = Asked()) -> dict[str, Any]:
 
     Returns:
         `metrics` as `metrics.summary.all_metrics` returns them, `parts` as `image_metrics`, `intervals` {key: {low,
-        high, method, reason}} with the `confidence` of them all, `reliability` of the image score or None, `cost` or
-        None, `notes`, the `thresholds` in force, and all of `Scored.about`.
+        high, method, reason}} with the `confidence` of them all, `reliability` of the image score and
+        `pixel_reliability` of the defect probability, or None, `cost` or None, `notes`, the `thresholds` in force, and
+        all of `Scored.about`.
     """
     table, about = scored.table, scored.about
     thresholds = in_force(about["own_thresholds"], asked)
     metrics, parts = all_metrics(table, about["min_area"]), image_metrics(table, thresholds)
     found = intervals(table, named_groups(table), thresholds, asked.confidence, asked.rounds)
     spans = {key: {"low": i.low, "high": i.high, "method": i.method, "reason": i.reason} for key, i in found.items()}
-    reliability = part_reliability(table)
+    reliability, by_pixel = part_reliability(table), pixel_reliability(table)
     if about["masks"] is not None:
         # A mask says yes or no: there is no probability to rank parts or pixels by.
         metrics.update(dict.fromkeys(RANKINGS))
         spans, reliability = {key: span for key, span in spans.items() if key.split(".")[0] not in RANKINGS}, None
+        by_pixel = None
     return {
         "format": RESULT_FORMAT,
         "tasks": about["tasks"],
@@ -69,6 +71,7 @@ def build_result(scored: Scored, asked: Asked = Asked()) -> dict[str, Any]:
         "intervals": spans,
         "groups": independent(table),
         "reliability": None if reliability is None else reliability.to_dict(),
+        "pixel_reliability": None if by_pixel is None else by_pixel.to_dict(),
         "cost": verdict_cost(parts, asked),
         "notes": notes(about, table, metrics),
         "thresholds": thresholds,

@@ -72,6 +72,9 @@ def test_a_model_and_its_masks_get_the_same_figures(steel, model, tmp_path: Path
     masks = evaluate_masks(steel.write_masks(tmp_path / "masks"), steel.root)
     ranked = {key: result["metrics"].pop(key) for key in RANKINGS}
     assert ranked["image_ap"] is not None and ranked["pixel_ap"] is not None
+    # Every counted pixel was given 204 or 20 of 255; how often that was right is told bin by bin.
+    assert [b["predicted"] for b in result["pixel_reliability"]["bins"]] == pytest.approx([20 / 255, 0.8])
+    assert masks["pixel_reliability"] is None is masks["reliability"]
     assert [masks["metrics"].pop(key) for key in RANKINGS] == [None] * len(RANKINGS)
     for key in ("weighted_f", "s_measure", "regions", "region_classes"):  # a binary mask is no defect map
         assert result["metrics"].pop(key) is not None and not masks["metrics"].pop(key)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Weights file or run; default: $DEFECTCTL_MODEL, else the newest run."),
+        typer.Argument(metavar="MODEL", help="Weights file or run; default: $DEFECTCTL_MODEL, else the newest run."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file, ending in .onnx; default: model.onnx beside the weights.")

@@ -157,10 +157,6 @@ def _check_together(
         raise InputError(f"{asks[0]} chooses a threshold, which only --calibrate does: add it")
     if calibrate and (pool or len(names) > 1):
         raise InputError("--calibrate takes one model: its thresholds are chosen from its own scores")
-    if calibrate and asked.thresholds is not None:
-        raise InputError("--calibrate chooses the threshold, --threshold gives one: not both")
-    if wanted.prevalence is not None and asked.cost_escape is None:
-        raise InputError("--prevalence weighs costs: give --cost-escape and --cost-overkill, too")
     if pool and out is None:
         raise InputError("--pool needs --out, the folder for the pooled evaluation")
     if not pool and len(names) > 2:

@@ -26,7 +26,7 @@ from defectctl.evaluation.evaluate import (
     score_model,
 )
 from defectctl.evaluation.leaks import find_leak
-from defectctl.evaluation.part import Part, load_part
+from defectctl.evaluation.part import Part, own_split, part_of
 from defectctl.evaluation.pixel_level import PixelPromise, check_number, choose_level
 from defectctl.evaluation.result import made_by, named_groups
 from defectctl.evaluation.scored import Scored, saved_scores
@@ -177,15 +177,13 @@ def _calibration_part(
         InputError: no such dataset, split or part; or none for a promise, with how to get it.
     """
     dataset = load_dataset(find_dataset(data))
-    trained = contract.dataset.get("split")
-    own = contract.dataset.get("fingerprint") == dataset.fingerprint and trained in dataset.splits
-    found = load_split(dataset, split or (trained if own else None))
+    found = load_split(dataset, split or own_split(contract, dataset))
     if part not in (None, CALIBRATION) or found.parts.get(CALIBRATION):
-        return load_part(dataset.root, found.name, part or CALIBRATION)
+        return part_of(dataset, found.name, part or CALIBRATION)
     if wanted.promises or part is not None:
         raise InputError(f"split '{found.name}' of '{dataset.root}' has no calibration part; {HOW_TO}")
     say(f"split '{found.name}' has no calibration part: thresholds are chosen on part 'val'")
-    return load_part(dataset.root, found.name, "val")
+    return part_of(dataset, found.name, "val")
 
 
 def _check_tasks(contract: Contract, wanted: Wanted, fingerprint: str) -> None:

@@ -20,7 +20,7 @@ from defectctl.evaluation.cases import draw_pictures
 from defectctl.evaluation.files import FILES, write_files, write_sheet
 from defectctl.evaluation.leaks import UNKNOWN_LEAK, find_leak
 from defectctl.evaluation.masks import match_masks, read_prediction, score_masks
-from defectctl.evaluation.part import Part, load_part
+from defectctl.evaluation.part import Part, load_part, own_split, part_of
 from defectctl.evaluation.result import build_result, made_by
 from defectctl.evaluation.scored import Scored
 from defectctl.evaluation.shown import Shown
@@ -232,11 +232,8 @@ def choose_part(contract: Contract, data: Path | None, split: str | None, part: 
         data, split, part: as in `load_part`; where the dataset is another one than the model's, or has no such split
             any more, its own default split is taken.
     """
-    if split is None:
-        dataset, trained = load_dataset(find_dataset(data)), contract.dataset.get("split")
-        if contract.dataset.get("fingerprint") == dataset.fingerprint and trained in dataset.splits:
-            return load_part(dataset.root, trained, part)
-    return load_part(data, split, part)
+    dataset = load_dataset(find_dataset(data))
+    return part_of(dataset, split or own_split(contract, dataset), part)
 
 
 def default_folder(model: Path, part: Part) -> Path:
@@ -316,7 +313,8 @@ def _shown(runner: TorchRunner, picture: np.ndarray, min_area: int, box_score: f
         boxes = [(found.label, found.box, found.score) for found in detections(maps.boxes, box_score)]
     if not maps.has_mask:
         return Shown(None, None, boxes)
-    return Shown(clean_map(maps.class_map.cpu().numpy(), min_area), maps.defect.cpu().numpy(), boxes)
+    class_map, defect = maps.arrays()
+    return Shown(clean_map(class_map, min_area), defect, boxes)
 
 
 def finish(folder: Path, run: Run, asked: Asked) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _verdicts(result: dict[str, Any]) -> Iterator[Headline]:
     ):
         counts = (parts[name], parts[total]) if parts[total] else None
         key, state = {"escapes": ("escape_rate", "defective"), "overkill": ("overkill_rate", "good")}[name]
-        interval = _interval(result, key)
+        interval = interval_of(result, key)
         rate = parts[name] / parts[total] if parts[total] else None
         yield Headline(name, rate, meaning, interval, "percent", counts, f"no part is known to be {state}")
     if parts["unsure"]:
@@ -126,10 +126,10 @@ def _ranking(result: dict[str, Any]) -> Iterator[Headline]:
     yield _row(result, "image AUROC", "image_auroc", meaning, reason=_NO_KINDS)
     if best := metrics["best_f1"]:
         at = f"parts; at score {best['threshold']:.3f}: TP {best['tp']}, FP {best['fp']}, FN {best['fn']}"
-        yield Headline("best F1", best["f1"], f"{at}, TN {best['tn']}", _interval(result, "best_f1.f1"))
+        yield Headline("best F1", best["f1"], f"{at}, TN {best['tn']}", interval_of(result, "best_f1.f1"))
     if (alarms := metrics["fp_at_full_recall"]) is not None:
         good, meaning = parts["good_parts"], "good parts called NG if no defect may escape"
-        ends = _interval(result, "fp_at_full_recall")
+        ends = interval_of(result, "fp_at_full_recall")
         share = None if ends is None else (min(1.0, ends[0] / good), min(1.0, ends[1] / good))
         yield Headline("FP at full recall", alarms / good, meaning, share, "percent", (alarms, good))
 
@@ -157,9 +157,10 @@ def _row(
     counts: tuple[int, int] | None = None,
     reason: str = "",
 ) -> Headline:
-    return Headline(name, result["metrics"][key], meaning, _interval(result, key), kind, counts, reason)
+    return Headline(name, result["metrics"][key], meaning, interval_of(result, key), kind, counts, reason)
 
 
-def _interval(result: dict[str, Any], key: str) -> tuple[float, float] | None:
+def interval_of(result: dict[str, Any], key: str) -> tuple[float, float] | None:
+    """Both ends of the interval under a key of `intervals`, None where there is none."""
     interval = result["intervals"].get(key)
     return None if interval is None or interval["low"] is None else (interval["low"], interval["high"])

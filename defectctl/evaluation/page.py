@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from defectctl.evaluation.headline import headline
+from defectctl.evaluation.headline import headline, interval_of
 from defectctl.metrics.boxes import OVERLAPS, average_precision, box_counts
 from defectctl.metrics.curves import part_curve, pixel_curve
 from defectctl.metrics.image_level import verdicts
@@ -63,7 +63,7 @@ def build_page(table: ImageTable, result: dict[str, Any], misses: list[Case], al
         interval_level=result["confidence"],
         interval_note=_interval_note(result),
         operating=_operating(table, result),
-        precision_recall=_precision_recall(table) if ranked else None,
+        precision_recall=_precision_recall(table, result["metrics"]) if ranked else None,
         trade_off=_trade_off(table, result) if ranked else None,
         reliability=_reliability(result),
         scores=_scores(table) if ranked else None,
@@ -167,11 +167,8 @@ def _curve(name: str, found: Any, label: str) -> Curve:
     return Curve(name, thin.recall, thin.precision, label)
 
 
-def _precision_recall(table: ImageTable) -> list[Curve] | None:
-    from defectctl.metrics.image_ranking import ranking_metrics
-
-    ranks = ranking_metrics(table)
-    found = (("parts", part_curve(table), ranks["image_ap"]), ("pixels", pixel_curve(table), ranks["pixel_ap"]))
+def _precision_recall(table: ImageTable, metrics: dict[str, Any]) -> list[Curve] | None:
+    found = (("parts", part_curve(table), metrics["image_ap"]), ("pixels", pixel_curve(table), metrics["pixel_ap"]))
     return [_curve(name, curve, f"AP {ap:.3f}") for name, curve, ap in found if curve is not None] or None
 
 
@@ -206,7 +203,7 @@ def _confusion(table: ImageTable) -> Confusion | None:
 
 def _recall_by_class(result: dict[str, Any]) -> list[RecallRow] | None:
     rows = [
-        RecallRow(name, row["found"], row["instances"], _span(result, f"instance_classes.{name}.recall"))
+        RecallRow(name, row["found"], row["instances"], interval_of(result, f"instance_classes.{name}.recall"))
         for name, row in result["metrics"]["instance_classes"].items()
         if row["instances"]
     ]
@@ -218,14 +215,9 @@ def _recall_by_size(result: dict[str, Any]) -> list[RecallRow] | None:
     for row in result["metrics"]["instance_sizes"]:
         if row["instances"]:
             ends = f"{row['from']:,} to {row['to']:,} px" if row["to"] else f"{row['from']:,} px and more"
-            span = _span(result, f"instance_sizes.{row['from']}.recall")
+            span = interval_of(result, f"instance_sizes.{row['from']}.recall")
             rows.append(RecallRow(ends, row["found"], row["instances"], span))
     return rows or None
-
-
-def _span(result: dict[str, Any], key: str) -> tuple[float, float] | None:
-    interval = result["intervals"].get(key)
-    return None if interval is None or interval["low"] is None else (interval["low"], interval["high"])
 
 
 def _size_note(result: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from defectctl.checkpoints.contract import Contract
 from defectctl.dataset.store import find_dataset, load_dataset, load_split
 from defectctl.dataset.types import Dataset, Sample, Split
 from defectctl.errors import InputError, nearest
@@ -55,7 +56,11 @@ def load_part(data: Path | None, split: str | None, part: str) -> Part:
     Raises:
         InputError: no such dataset, split or part, or the part is empty.
     """
-    dataset = load_dataset(find_dataset(data))
+    return part_of(load_dataset(find_dataset(data)), split, part)
+
+
+def part_of(dataset: Dataset, split: str | None, part: str) -> Part:
+    """One part of a dataset that is loaded; arguments and errors as of `load_part`."""
     chosen = load_split(dataset, split)
     if part not in chosen.parts:
         names = list(chosen.parts)
@@ -67,6 +72,13 @@ def load_part(data: Path | None, split: str | None, part: str) -> Part:
     if not samples:
         raise InputError(f"part '{part}' of split '{chosen.name}' of '{dataset.root}' holds no image to evaluate")
     return Part(dataset, chosen, part, samples)
+
+
+def own_split(contract: Contract, dataset: Dataset) -> str | None:
+    """The split that a model was trained by; None where the dataset is another one or has no such split any more."""
+    name = contract.dataset.get("split")
+    same = contract.dataset.get("fingerprint") == dataset.fingerprint
+    return name if same and name in dataset.splits else None
 
 
 def samples_of(dataset: Dataset, split: Split, part: str) -> list[Sample]:

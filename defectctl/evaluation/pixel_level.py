@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +19,7 @@ from defectctl.metrics.promise import (
     percent,
     pixel_misses,
     risk_promise,
+    rounded_up,
 )
 from defectctl.metrics.table import ImageTable
 
@@ -113,20 +113,13 @@ def check_number(groups: int, wanted: Wanted, confidence: float, hint: str = "")
         if limit is None or groups >= (needed := parts_needed(limit, confidence)):
             continue
         takes = f"{percent(limit)} takes {needed} at least, {needed - groups} more"
-        able = (
-            f"{groups} defective parts (or groups) carry {_percent_up(carries(groups, confidence))} at best at {sure}"
-        )
+        carried = percent(rounded_up(carries(groups, confidence)))
+        able = f"{groups} defective parts (or groups) carry {carried} at best at {sure}"
         if not groups:
             able = "there is no defective part among the calibration parts, so nothing can be promised"
         told.append(f"missed {_WHAT[name]}: {able}; {takes}")
     if told:
         raise InputError(f"no threshold is stored: {'; '.join(told)}{hint}")
-
-
-def _percent_up(rate: float) -> str:
-    """A rate with three digits, never lower than it is: what is shown must itself be carried."""
-    scale = 10.0 ** (2 - math.floor(math.log10(rate)))
-    return percent(min(1.0, math.ceil(rate * scale) / scale))
 
 
 def _notes(level: int, told: dict[str, dict[str, float]], background: float | None, min_area: int) -> list[str]:
@@ -181,8 +174,8 @@ def _refusal(promise: RiskPromise, what: str) -> str:
         return f"{seen}, so more parts would not help to promise {limit}: train the model further or allow more misses"
     needed = _groups_needed(mean, promise)
     return (
-        f"{seen}, which carries {_percent_up(promise.bound)} at {sure}; {limit} takes about {needed} that miss no "
-        f"more, {needed - promise.groups} more"
+        f"{seen}, which carries {percent(rounded_up(promise.bound))} at {sure}; {limit} takes about {needed} that miss "
+        f"no more, {needed - promise.groups} more"
     )
 
 

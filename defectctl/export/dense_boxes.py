@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from defectctl.errors import InputError
-from defectctl.models.multitask.decoding import MOST_CANDIDATES, split_anchors, to_corners
+from defectctl.models.multitask.decoding import best_candidates
 from defectctl.models.multitask.detection import ANCHORS_PER_LEVEL, STRIDES
 from defectctl.models.output import Output
 
@@ -46,19 +46,9 @@ def _by_anchors(model: nn.Module, output: Output) -> list[Tensor]:
     """The best candidates of every image, `models.multitask.decoding.decode` without its least score."""
     assert output.detections is not None
     anchors = torch.tensor(model.anchors).view(len(STRIDES), ANCHORS_PER_LEVEL, 2)
-    corners, scores = [], []
-    for level, sizes, stride in zip(output.detections, anchors, STRIDES, strict=True):
-        raw = split_anchors(level)
-        rows, columns = (torch.arange(side) for side in raw.shape[2:4])
-        cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-        corners.append(to_corners(raw[..., :4], cells, sizes[:, None, None], stride).flatten(1, 3))
-        score = raw[..., 4:5].sigmoid()
-        scores.append((score * raw[..., 5:].sigmoid() if raw.shape[-1] > 6 else score).flatten(1, 3))
-    by_class = torch.cat(scores, dim=1)
-    classes = by_class.shape[2]
-    best, index = by_class.flatten(1).topk(min(MOST_CANDIDATES, by_class[0].numel()))
-    places = torch.cat(corners, dim=1).gather(1, (index // classes).unsqueeze(2).expand(-1, -1, 4))
-    return [places, best, index % classes + 1]
+    places, best, index, classes = best_candidates(list(output.detections), anchors)
+    chosen = places.gather(1, (index // classes).unsqueeze(2).expand(-1, -1, 4))
+    return [chosen, best, index % classes + 1]
 
 
 def _of_one_image(model: nn.Module, output: Output) -> list[Tensor]:

@@ -77,19 +77,11 @@ def _key(file: str) -> int:
     return int.from_bytes(hashlib.blake2b(file.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """Rows by `file`, the last one of each; `{}` where there is no journal. A torn last line is left out.
-
-    Raises:
-        InputError: as `each_row`.
-    """
-    return {row["file"]: row for row in each_row(path)}
-
-
 def brief_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """As `read_journal`, without what was found: thousands of rows stay small.
+    """The last row of each file, by `file`, without what was found: thousands of rows stay small.
 
-    In the place of `defects` and `boxes` stands `outlined`, whether every defect has its run-length.
+    `{}` where there is no journal. In the place of `defects` and `boxes` stands `outlined`, whether every defect has
+    its run-length.
 
     Raises:
         InputError: as `each_row`.

@@ -82,7 +82,8 @@ class Judge:
 
     def row(self, sample: Sample, maps: Maps, mask: np.ndarray | None) -> Row:
         """Score one image; `mask` is its truth `(H, W)` uint8, or None where there is none or it was not opened."""
-        cleaned = self._cleaned(maps)
+        class_map, level = maps.arrays()
+        cleaned = clean(class_map, level, self.min_area)
         boxes = None if maps.boxes is None else self._boxes(sample, maps, mask)
         score, state = image_score(maps, cleaned.instances, self.box_score), self._state(sample, mask)
         known = known_columns(self.dataset, sample)
@@ -94,7 +95,6 @@ class Judge:
         unknown = mask.size - int(confusion.sum())
         row = Row(confusion, unknown, score, state, known, positives, negatives, boxes)
         if self.finer:
-            level = maps.defect.cpu().numpy()
             row.instances = match_instances(mask, cleaned.class_map, known, cleaned.components)
             row.regions = regions_of(mask, level, known)
             row.structure = structure_columns(mask, level, unknown)
@@ -118,11 +118,6 @@ class Judge:
         if not self.finer or not maps.has_mask or "masks" not in self.needs:
             return None, None, None
         return Instances.none(judged=False), Regions.none(), (np.nan, np.nan)
-
-    def _cleaned(self, maps: Maps) -> Cleaned:
-        if not maps.has_mask:
-            return Cleaned(np.zeros(maps.class_map.shape, np.uint8), [], 0)
-        return clean(maps.class_map.cpu().numpy(), maps.defect.cpu().numpy(), self.min_area)
 
     def _state(self, sample: Sample, mask: np.ndarray | None) -> int:
         if mask is None and not self.reads_mask(sample):

@@ -205,7 +205,7 @@ class Promise:
             return f"{name}: there is no {sort} part among the calibration parts, so nothing can be promised; {takes}"
         of = f"{self.groups} {sort} {units}" + ("" if units == "parts" else f" ({self.parts} parts)")
         if self.threshold is None:
-            able = f"{of} carry {percent(_rounded_up(self.carries))} at {sure}"
+            able = f"{of} carry {percent(rounded_up(self.carries))} at {sure}"
             return f"{name}: {able}; {percent(self.limit)} takes {self.needed}, {self.needed - self.groups} more"
         side = "below" if self.kind == "escape" else "from"
         rank = f"rank {self.k} of {of}, {percent(self.expected)} expected"
@@ -223,7 +223,7 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.3g} %" if rate < 0.999 else f"{100 * rate:.6g} %"
 
 
-def _rounded_up(rate: float) -> float:
+def rounded_up(rate: float) -> float:
     """The rate with three digits, never lower than it was: the figure shown must itself be carried."""
     scale = 10.0 ** (2 - math.floor(math.log10(rate)))
     return min(1.0, math.ceil(rate * scale) / scale)

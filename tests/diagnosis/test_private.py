@@ -17,7 +17,7 @@ from defectctl.diagnosis.private import Scrubber, this_user
         ("/home/anna", "anna", "x on /media/Anna/stick", "x on /media/<user>/stick"),
         ("/home/anna", "anna", "anna and savanna stay in running text", "anna and savanna stay in running text"),
         ("/home/anna", "anna", "/data/savanna/x", "/data/savanna/x"),
-        ("/root", "root", "/root/x, exit of /opt/rootfs", "~/x, exit of /opt/rootfs"),
+        ("/srv/press", "press", "/srv/press/x, exit of /opt/pressfs", "~/x, exit of /opt/pressfs"),
         ("C:\\Users\\Anna Müller", "Anna Müller", "C:\\Users\\Anna Müller\\bild.png", "~\\bild.png"),
         ("C:\\Users\\Anna Müller", "Anna Müller", "C:/Users/ANNAMU~1/AppData", "C:/Users/<user>/AppData"),
         ("C:\\Users\\Anna Müller", "Anna Müller", "'C:\\\\Users\\\\Anna Müller\\\\x'", "'~\\\\x'"),

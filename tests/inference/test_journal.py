@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from journal_toys import read_journal
 
 from defectctl.errors import InputError
-from defectctl.inference.journal import Ended, Journal, brief_rows, last_rows, read_journal
+from defectctl.inference.journal import Ended, Journal, brief_rows, last_rows
 
 
 def test_nothing_is_made_before_the_first_row(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from journal_toys import read_journal
 from torch import nn
 
 from defectctl.checkpoints.contract import Contract
@@ -17,7 +18,6 @@ from defectctl.config.schema import InputConfig, PredictConfig
 from defectctl.errors import InputError
 from defectctl.imaging.geometry import Geometry
 from defectctl.imaging.masks import decode_index
-from defectctl.inference.journal import read_journal
 from defectctl.inference.maps import maps_from_logits, pixel_level
 from defectctl.inference.options import PredictOptions
 from defectctl.inference.predict import predict_files

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from inference_toys import Bright, BrightBox, BrightJudge, Everything
+from journal_toys import read_journal
 from torch import nn
 
 from defectctl.checkpoints.contract import Contract
@@ -20,7 +21,6 @@ from defectctl.dataset.types import ClassInfo, Dataset, Known, Sample, Source
 from defectctl.imaging.masks import decode_index
 from defectctl.imaging.reader import decode_image
 from defectctl.inference import predict as predict_module
-from defectctl.inference.journal import read_journal
 from defectctl.inference.maps import Maps
 from defectctl.inference.options import PredictOptions, parse_kinds, parse_threshold
 from defectctl.inference.predict import predict_files

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from journal_toys import read_journal
 from watch_toys import FAST, BrightRunner, Station, contract, picture, rows_of, wait_for
 
 from defectctl.errors import InputError
-from defectctl.inference.journal import read_journal
 from defectctl.inference.options import PredictOptions
 from defectctl.inference.predict import predict_files
 from defectctl.inference.sources import list_inputs

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from journal_toys import read_journal
 from watch_toys import BrightRunner, Station, picture, rows_of, wait_for
 
 from defectctl.errors import RunError
 from defectctl.inference import watch_round, writers
-from defectctl.inference.journal import Journal, read_journal
+from defectctl.inference.journal import Journal
 from defectctl.inference.sources import InputFile
 from defectctl.inference.watch_state import SAY_AGAIN, Troubles
 

@@ -13,9 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from journal_toys import read_journal
 from watch_toys import picture, rows_of, wait_for
-
-from defectctl.inference.journal import read_journal
 
 PROGRAM = Path(__file__).with_name("watch_toys.py")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -18,7 +18,7 @@ def table_of(scores, defective, positives=None, negatives=None) -> ImageTable:
     return ImageTable(ids, ["x"], np.zeros((n, 2, 2)), np.zeros(n), scores, defective, np.ones((n, 2)), *counts)
 
 
-def check(curve: ThresholdCurve, truth: np.ndarray, scores: np.ndarray) -> None:
+def check_curve(curve: ThresholdCurve, truth: np.ndarray, scores: np.ndarray) -> None:
     precision, recall, threshold = precision_recall_curve(truth, scores)
     assert curve.precision == pytest.approx(precision[::-1]) and curve.recall == pytest.approx(recall[::-1])
     assert curve.threshold[1:] == pytest.approx(threshold[::-1]) and curve.threshold[0] == np.inf
@@ -36,7 +36,7 @@ def test_parts_equal_scikit_learn(digits: int) -> None:
     rng = np.random.default_rng(digits)
     state = rng.integers(-1, 2, 200)
     scores = np.clip(0.3 * (state == 1) + rng.random(200) * 0.7, 0, 1).round(digits)
-    check(part_curve(table_of(scores, state)), state[state >= 0], scores[state >= 0])
+    check_curve(part_curve(table_of(scores, state)), state[state >= 0], scores[state >= 0])
 
 
 def test_pixels_equal_scikit_learn() -> None:
@@ -47,7 +47,7 @@ def test_pixels_equal_scikit_learn() -> None:
         np.stack([np.bincount(level[mask], minlength=256) for level, mask in zip(levels, where, strict=True)])
         for where in (truth, ~truth)
     ]
-    check(pixel_curve(table_of([0.1] * 3, [1] * 3, *counts)), truth.ravel(), levels.ravel() / 255)
+    check_curve(pixel_curve(table_of([0.1] * 3, [1] * 3, *counts)), truth.ravel(), levels.ravel() / 255)
 
 
 def test_equal_scores_share_a_point() -> None:

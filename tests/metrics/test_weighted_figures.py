@@ -100,7 +100,7 @@ def expected(table: ImageTable) -> dict[str, float]:
     return {key: np.nan if value is None else value for key, value in flat.items()}
 
 
-def check(table: ImageTable, weights: np.ndarray) -> None:
+def check_table(table: ImageTable, weights: np.ndarray) -> None:
     found = WeightedFigures(table, THRESHOLDS)(weights)
     present = {key for key, value in expected(table).items() if not key.startswith("instance_sizes") or value == value}
     assert set(found) == present
@@ -114,7 +114,7 @@ def check(table: ImageTable, weights: np.ndarray) -> None:
 def test_weights_of_one_give_the_metrics_themselves(boxes: bool, defects: bool) -> None:
     for seed in range(3):
         table = make_table(seed, boxes=boxes, defects=defects)
-        check(table, np.ones((1, len(table)), np.int32))
+        check_table(table, np.ones((1, len(table)), np.int32))
         found = {key: values[0] for key, values in WeightedFigures(table, THRESHOLDS)(np.ones((1, 40), int)).items()}
         # sums of counts are whole numbers, so these are the same to the last bit
         same = ("defect_iou", "miou", "miou_defects", "dice", "pixel_accuracy", "image_auroc", "fp_at_full_recall")
@@ -126,7 +126,7 @@ def test_weights_of_one_give_the_metrics_themselves(boxes: bool, defects: bool) 
 def test_whole_weights_give_the_metrics_of_repeated_rows(seed: int) -> None:
     weights = np.random.default_rng(seed).integers(0, 4, (6, 40)) * (np.arange(6)[:, None] < np.arange(40) % 7)
     weights[0, 5], weights[1] = 30, 0  # one image over and over, and none at all
-    check(make_table(seed), weights)
+    check_table(make_table(seed), weights)
 
 
 def test_random_tables_speak_of_everything() -> None:
@@ -145,11 +145,11 @@ def test_degenerate_tables(state: int) -> None:
     table = make_table(5, 12)
     table.defective[:] = state
     table.score[:] = 0.5
-    check(table, np.array([[1] * 12, [0] * 11 + [3]]))
+    check_table(table, np.array([[1] * 12, [0] * 11 + [3]]))
     table.known[:], table.confusion[:] = False, 0
     table.positives[:] = table.negatives[:] = 0
-    check(table, np.ones((1, 12), int))
-    check(table.select(range(0)), np.ones((2, 0), int))
+    check_table(table, np.ones((1, 12), int))
+    check_table(table.select(range(0)), np.ones((2, 0), int))
 
 
 def strip(*runs: tuple[int, int, int]) -> np.ndarray:

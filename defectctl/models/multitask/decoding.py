@@ -50,6 +50,22 @@ def decode(levels: list[Tensor], anchors: Tensor) -> list[Boxes]:
         levels: raw detections at strides 8, 16, 32.
         anchors: `(3, 3, 2)` width and height in network pixels by level.
     """
+    places, best, index, classes = best_candidates(levels, anchors)
+    found = []
+    for image in range(len(best)):
+        keep = best[image] > LEAST_SCORE
+        chosen = index[image][keep]
+        found.append(Boxes(places[image][chosen // classes], best[image][keep], chosen % classes + 1))
+    return found
+
+
+def best_candidates(levels: list[Tensor], anchors: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """What `decode` chooses from, the same number of candidates for every image.
+
+    Returns:
+        `(places, scores, index, classes)`: boxes `(N, A, 4)` `xyxy` in network pixels of all A anchors; scores `(N, M)`
+        falling; `(N, M)` the number of each candidate's anchor times `classes` plus its class, counted from 0.
+    """
     corners, scores = [], []
     for level, sizes, stride in zip(levels, anchors, STRIDES, strict=True):
         raw = split_anchors(level)
@@ -62,9 +78,4 @@ def decode(levels: list[Tensor], anchors: Tensor) -> list[Boxes]:
     by_class = torch.cat(scores, dim=1)
     classes = by_class.shape[2]
     best, index = by_class.flatten(1).topk(min(MOST_CANDIDATES, by_class[0].numel()))
-    found = []
-    for image in range(len(best)):
-        keep = best[image] > LEAST_SCORE
-        chosen = index[image][keep]
-        found.append(Boxes(places[image][chosen // classes], best[image][keep], chosen % classes + 1))
-    return found
+    return places, best, index, classes

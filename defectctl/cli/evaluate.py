@@ -171,7 +171,7 @@ def _single(
     from defectctl.evaluation import calibrate as calibration
     from defectctl.evaluation.evaluate import check_hardware, evaluate, judge_again
     from defectctl.evaluation.scored import load_scored
-    from defectctl.evaluation.subjects import earlier_evaluation, refuse_choice
+    from defectctl.evaluation.subjects import earlier_evaluation, named_model, refuse_choice
 
     check_hardware(hardware)
     folder = earlier_evaluation(names[0]) if names else None
@@ -180,8 +180,7 @@ def _single(
         say(f"from the table in {folder}; no network is run")
         scored = load_scored(folder)
         return calibration.calibrate_again(scored, wanted, asked, out) if calibrate else judge_again(scored, asked, out)
-    path, why = find_model(names[0] if names else None)
-    why = "as named" if names else why
+    path, why = (named_model(names[0]), "as named") if names else find_model(None)
     read_contract(path)
     say(f"model: {path} ({why})")
     data, split, part = where

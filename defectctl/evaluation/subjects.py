@@ -84,12 +84,21 @@ def scores_of(
     return [one if isinstance(one, Scored) else _scored(one, hardware, asked) for one in found]
 
 
-def _model(name: str, data: Path | None, split: str | None, part: str) -> _Model:
+def named_model(name: str) -> Path:
+    """The weights file that a name means which is no earlier evaluation.
+
+    Raises:
+        InputError: it is no model either.
+    """
     try:
-        path, _ = find_model(name)
+        return find_model(name)[0]
     except InputError as error:
         text = str(error).replace("--model names", "it names")
         raise InputError(f"'{name}' is no earlier evaluation (a folder with table.npz) and no model: {text}") from error
+
+
+def _model(name: str, data: Path | None, split: str | None, part: str) -> _Model:
+    path = named_model(name)
     contract = read_contract(path)
     chosen = choose_part(contract, data, split, part)
     check_classes(path, contract, chosen)

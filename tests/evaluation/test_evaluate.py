@@ -15,7 +15,7 @@ from defectctl.checkpoints.weights import save_model
 from defectctl.config.presets import load_preset, preset_to_dict
 from defectctl.dataset.store import load_split
 from defectctl.errors import InputError
-from defectctl.evaluation.evaluate import Hardware, check_hardware, evaluate, evaluate_masks
+from defectctl.evaluation.evaluate import Hardware, check_hardware, choose_part, evaluate, evaluate_masks
 from defectctl.evaluation.leaks import find_leak
 from defectctl.evaluation.part import load_part
 from defectctl.evaluation.result import RANKINGS
@@ -243,3 +243,13 @@ def test_a_file_in_the_way_of_out_is_named(steel, model, tmp_path: Path):
     (tmp_path / "busy").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="busy"):
         evaluate(model(), steel.root, out=tmp_path / "busy" / "out", hardware=CPU)
+
+
+def test_a_model_is_evaluated_by_its_own_split_unless_the_data_are_others(steel):
+    own = contract_of(steel, split="swapped")
+    assert choose_part(own, steel.root, None, "test").split.name == "swapped"
+    assert choose_part(own, steel.root, "official", "test").split.name == "official"
+    foreign = contract_of(steel, dataset={**own.dataset, "fingerprint": "00"})
+    assert choose_part(foreign, steel.root, None, "test").split.name == "official", "a split of another dataset's name"
+    gone = contract_of(steel, dataset={**own.dataset, "split": "fold-9"})
+    assert choose_part(gone, steel.root, None, "test").split.name == "official"
